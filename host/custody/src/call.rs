@@ -1,0 +1,474 @@
+//! One invocation: the unit of work.
+//!
+//! Host functions are methods of [`Call`]. They read one snapshot and this call's own writes; nothing is written before
+//! [`Call::commit`], which hands records, counters, units and ledger rows to the committer as one transaction and returns
+//! when it is durable and anchored. Only then may anything that the call made be released.
+//!
+//! A call that used a limited key is *tainted*: its signature or sealed key exists. If such a call fails, what the key
+//! did is committed all the same, so that nothing can be carried out that was not counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mintmark_exchange::canonical;
+use mintmark_exchange::row::{Event, PluginRef, RowBody};
+use mintmark_model::escrow::{Lease, Moment};
+use mintmark_model::{Principal, Reason, Refusal};
+use mintmark_store::{CommitError, Key, NewRow, Transaction};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::claims::Claim;
+use crate::host::Host;
+use crate::outcomes::{Merged, OutcomeKey};
+use crate::tables;
+use crate::types::{PluginClaims, Session};
+use crate::units::work::{Carried, UnitWork, Which};
+use crate::view::View;
+
+/// One invocation, on behalf of one principal and at most one plugin.
+pub struct Call {
+    pub(crate) host: Arc<Host>,
+    pub(crate) session: Session,
+    pub(crate) began: Moment,
+    pub(crate) view: View,
+    pub(crate) rows: Vec<PendingRow>,
+    pub(crate) units: BTreeMap<(String, u64), UnitWork>,
+    pub(crate) carried: BTreeMap<(String, String), Carried>,
+    pub(crate) remember: Vec<[u8; 32]>,
+    pub(crate) renewals: Vec<(String, Lease)>,
+    pub(crate) credits: Vec<(String, u64)>,
+    pub(crate) notes: u32,
+    claims: Vec<Claim>,
+    rerun: bool,
+}
+
+/// A ledger row that the commit will write.
+pub(crate) struct PendingRow {
+    pub(crate) moment: Moment,
+    pub(crate) event: Event,
+    /// The unit that the row is about.
+    pub(crate) unit: Option<(String, u64)>,
+    /// The allotment whose counters the row carries.
+    pub(crate) allotment: Option<String>,
+    /// Who did it, where that is not the caller.
+    pub(crate) principal: Option<String>,
+}
+
+/// What a call hands to its rerun: units that it drew and what they released, so that nothing is signed twice.
+#[derive(Default)]
+pub struct Carry {
+    units: BTreeMap<(String, String), Carried>,
+    claims: Vec<Claim>,
+}
+
+/// Why a call was not committed.
+pub enum CommitFailure {
+    /// Another call was faster; run it again with what this one made.
+    Conflict(Carry),
+    /// It cannot be committed.
+    Refused(Refusal),
+}
+
+/// How a failed call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aborted {
+    /// A limited key was used: the caller gets `PLUGIN_FAULT` and not a word of the plugin's.
+    pub tainted: bool,
+}
+
+impl Call {
+    /// Begins a call.
+    pub(crate) async fn begin(
+        host: Arc<Host>,
+        session: Session,
+        carry: Carry,
+    ) -> Result<Self, Refusal> {
+        let began = host.clock.now();
+        let view = View::new(&*host.store).await?;
+        Ok(Self {
+            host,
+            session,
+            began,
+            view,
+            rows: Vec::new(),
+            units: BTreeMap::new(),
+            carried: carry.units,
+            remember: Vec::new(),
+            renewals: Vec::new(),
+            credits: Vec::new(),
+            notes: 0,
+            claims: carry.claims,
+            rerun: false,
+        })
+    }
+
+    /// On whose behalf the call is made.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.session.principal
+    }
+
+    /// The call's name in logs and in the ledger: 32 hexadecimal digits.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        hex::encode(self.session.request)
+    }
+
+    /// Site time of the call, in milliseconds: the same at each use.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.began.site_ms
+    }
+
+    /// Whether the clock can not be relied on.
+    #[must_use]
+    pub fn clock_suspect(&self) -> bool {
+        self.began.suspect
+    }
+
+    /// Whether the call met another call's work and must be run again with [`Call::into_carry`].
+    #[must_use]
+    pub fn must_rerun(&self) -> bool {
+        self.rerun
+    }
+
+    /// Whether a limited key was used.
+    #[must_use]
+    pub fn is_tainted(&self) -> bool {
+        self.units.values().any(UnitWork::is_released)
+            || self.carried.values().any(Carried::is_released)
+    }
+
+    /// What a rerun goes on with.
+    #[must_use]
+    pub fn into_carry(mut self) -> Carry {
+        self.take_carry()
+    }
+
+    /// Commits everything that the call did, durably, as one transaction.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitFailure`]. Nothing may be released then; a tainted call's units are committed as issued.
+    pub async fn commit(mut self) -> Result<(), CommitFailure> {
+        if !self.has_effects() {
+            return Ok(());
+        }
+        self.adopt_carried();
+        let transaction = self.transaction(Which::All);
+        match self.host.committer.commit(transaction).await {
+            Ok(_) => {
+                self.settle(Which::All).await;
+                Ok(())
+            }
+            Err(CommitError::Conflict | CommitError::LeaseLost) => {
+                Err(CommitFailure::Conflict(self.take_carry()))
+            }
+            Err(CommitError::OutOfBounds { .. }) => {
+                let detail = "A limit of the allotment was reached by another call.";
+                self.give_up(Refusal::new(Reason::ApprovalRequired, detail)).await
+            }
+            Err(CommitError::TooLarge) => {
+                let detail = "The call wrote more than one transaction may hold.";
+                self.give_up(Refusal::new(Reason::BudgetExceeded, detail)).await
+            }
+            Err(CommitError::Unavailable) => {
+                self.leave_in_doubt();
+                Err(CommitFailure::Refused(ledger_unavailable()))
+            }
+        }
+    }
+
+    /// Ends a call that failed: its writes are dropped, except what a limited key released. A row says what came of it.
+    pub async fn abort(mut self, reason: Reason) -> Aborted {
+        let tainted = self.is_tainted();
+        self.adopt_carried();
+        self.view.forget_writes();
+        self.rows.retain(|row| row.unit.is_some());
+        self.remember.clear();
+        let outcomes = self.outcome(reason);
+        if !tainted && outcomes.is_empty() {
+            return Aborted { tainted };
+        }
+        self.push_outcomes(outcomes);
+        let transaction = self.transaction(Which::Released);
+        match self.host.committer.commit(transaction).await {
+            Ok(_) => self.settle(Which::Released).await,
+            Err(error) => {
+                tracing::error!(%error, tainted, "the outcome of a call was not written");
+                self.leave_in_doubt();
+            }
+        }
+        Aborted { tainted }
+    }
+
+    /// The plugin on whose behalf the call runs.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED` in a call of the host's own services.
+    pub(crate) fn plugin(&self) -> Result<&PluginClaims, Refusal> {
+        let plugin = self.session.plugin.as_deref();
+        plugin.ok_or_else(|| Refusal::denied("Only a plugin may ask for this."))
+    }
+
+    /// The name of the plugin on whose behalf the call runs.
+    pub(crate) fn plugin_name(&self) -> Result<String, Refusal> {
+        Ok(self.plugin()?.name.clone())
+    }
+
+    /// Adds a row.
+    pub(crate) fn record(&mut self, event: Event) {
+        self.rows.push(PendingRow::plain(self.began, event));
+    }
+
+    /// Reads a record; it must not change before the commit.
+    pub(crate) async fn read<T>(&mut self, key: &Key) -> Result<Option<T>, Refusal>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.view.read(key).await
+    }
+
+    /// Claims `key` and sees to it that what the call knows is what the last holder left.
+    ///
+    /// # Errors
+    ///
+    /// `CONFLICT` where the call knows something older: then it [must rerun](Self::must_rerun).
+    pub(crate) async fn claim(&mut self, key: &Key) -> Result<(), Refusal> {
+        if self.claims.iter().any(|claim| claim.key() == key) {
+            return Ok(());
+        }
+        let claim = match self.host.claims.try_take(key) {
+            Some(claim) => claim,
+            // Who waits while holding something could wait for somebody who waits for it.
+            None if !self.claims.is_empty() => return Err(self.overtaken()),
+            None => self.host.claims.take(key).await,
+        };
+        self.claims.push(claim);
+        let host = Arc::clone(&self.host);
+        if self.view.refresh(&*host.store).await? { Ok(()) } else { Err(self.overtaken()) }
+    }
+
+    /// The call met another call's work.
+    pub(crate) fn overtaken(&mut self) -> Refusal {
+        self.rerun = true;
+        conflict()
+    }
+
+    fn has_effects(&self) -> bool {
+        self.view.has_writes()
+            || !self.rows.is_empty()
+            || !self.remember.is_empty()
+            || self.units.values().any(UnitWork::is_changed)
+            || self.carried.values().any(Carried::is_released)
+    }
+
+    /// A first run released what the rerun did not come to: it is committed with the rest.
+    fn adopt_carried(&mut self) {
+        for (_, carried) in std::mem::take(&mut self.carried) {
+            if let Some((work, row)) = carried.into_released() {
+                self.rows.push(row);
+                self.units.insert(work.place(), work);
+            }
+        }
+    }
+
+    fn transaction(&mut self, which: Which) -> Transaction {
+        let mut transaction = Transaction::default();
+        self.view.drain_into(&mut transaction);
+        if which == Which::Released {
+            // Of a failed call only its own units matter; what else it read may have changed.
+            transaction.reads.clear();
+            transaction.scans.clear();
+        }
+        let mut counters = Counting::default();
+        for (entitlement, total) in &self.credits {
+            counters.credit(entitlement, *total);
+        }
+        for work in self.units.values() {
+            work.write_into(which, &mut transaction);
+            work.count_into(which, &mut counters);
+        }
+        let first = counters.write_into(&mut transaction);
+        for row in std::mem::take(&mut self.rows) {
+            let released = row.unit.as_ref().is_none_or(|unit| {
+                self.units.get(unit).is_some_and(UnitWork::is_released) && row.is_release()
+            });
+            if which == Which::Released && !released {
+                continue;
+            }
+            let indices = row.allotment.as_ref().and_then(|allotment| first.get(allotment));
+            let counters = indices.map_or(Vec::new(), |first| (*first..*first + 10).collect());
+            transaction.rows.push(NewRow { body: self.row_body(row), counters });
+        }
+        transaction.remember.append(&mut self.remember);
+        transaction
+    }
+
+    fn row_body(&self, row: PendingRow) -> Vec<u8> {
+        let plugin = self.session.plugin.as_deref();
+        canonical::encode(&RowBody {
+            version: 1,
+            time_ms: row.moment.site_ms,
+            monotonic_ms: row.moment.monotonic_ms,
+            boot: self.host.boot,
+            clock_suspect: row.moment.suspect,
+            plugin: plugin.map(|plugin| PluginRef {
+                name: plugin.name.clone(),
+                measurement: plugin.measurement,
+            }),
+            principal: row.principal.unwrap_or_else(|| self.session.principal.to_string()),
+            request: self.session.request,
+            event: row.event,
+        })
+    }
+
+    /// Tells the escrows what is committed now.
+    async fn settle(&mut self, which: Which) {
+        for (_, work) in std::mem::take(&mut self.units) {
+            work.settle(which);
+        }
+        for (entitlement, lease) in std::mem::take(&mut self.renewals) {
+            if let Some(escrow) = self.host.escrows.opened(&entitlement).await {
+                escrow.renew(lease);
+            }
+        }
+    }
+
+    /// Nobody knows what is durable: units stay taken until the next start looks.
+    fn leave_in_doubt(&mut self) {
+        for (_, work) in std::mem::take(&mut self.units) {
+            work.leave_in_doubt();
+        }
+    }
+
+    async fn give_up(mut self, refusal: Refusal) -> Result<(), CommitFailure> {
+        for work in self.units.values_mut() {
+            work.back_to_release();
+        }
+        let reason = refusal.reason;
+        let aborted = self.abort(reason).await;
+        let refusal = if aborted.tainted { fault() } else { refusal };
+        Err(CommitFailure::Refused(refusal))
+    }
+
+    fn take_carry(&mut self) -> Carry {
+        let mut units = std::mem::take(&mut self.carried);
+        for (_, work) in std::mem::take(&mut self.units) {
+            if let Some((key, carried)) = work.into_carried() {
+                units.insert(key, carried);
+            }
+        }
+        Carry { units, claims: std::mem::take(&mut self.claims) }
+    }
+
+    fn outcome(&self, reason: Reason) -> Vec<Merged> {
+        let key = OutcomeKey {
+            principal: self.session.principal.to_string(),
+            method: self.session.method.clone(),
+            reason: reason.code().to_owned(),
+        };
+        self.host.outcomes.count(key, self.began.site_ms)
+    }
+
+    /// Adds rows for refusals.
+    pub(crate) fn push_outcomes(&mut self, merged: Vec<Merged>) {
+        for Merged { key, count } in merged {
+            let own = count == 1 && key.method == self.session.method;
+            let request_digest = if own { self.session.request_digest } else { [0; 32] };
+            let OutcomeKey { principal, method, reason } = key;
+            let event = Event::Outcome { method, reason, request_digest, count };
+            let row = PendingRow::plain(self.began, event);
+            self.rows.push(PendingRow { principal: Some(principal), ..row });
+        }
+    }
+}
+
+impl PendingRow {
+    /// A row that is about no unit.
+    pub(crate) fn plain(moment: Moment, event: Event) -> Self {
+        Self { moment, event, unit: None, allotment: None, principal: None }
+    }
+
+    /// Whether it says that something left the host for the first time.
+    fn is_release(&self) -> bool {
+        use mintmark_exchange::unit::UnitChange::{Issued, Reserved};
+        matches!(&self.event, Event::Unit(unit) if matches!(unit.change, Reserved | Issued))
+            || self.unit.is_none()
+    }
+}
+
+/// Sums the changes of counters by allotment.
+#[derive(Default)]
+pub(crate) struct Counting {
+    changes: BTreeMap<String, Change>,
+}
+
+struct Change {
+    deltas: [i64; 10],
+    scrapped_max: u64,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self { deltas: [0; 10], scrapped_max: mintmark_exchange::grant::TOTAL_MAX }
+    }
+}
+
+impl Counting {
+    /// A fresh allotment has so many units.
+    fn credit(&mut self, entitlement: &str, total: u64) {
+        let total = i64::try_from(total).expect("totals are at most 2^40");
+        let change = self.changes.entry(entitlement.to_owned()).or_default();
+        change.deltas[0] += total;
+        change.deltas[1] += total;
+    }
+
+    /// A unit goes from one place to another, in row order.
+    pub(crate) fn shift(&mut self, entitlement: &str, from: usize, to: usize, scrapped_max: u64) {
+        let change = self.changes.entry(entitlement.to_owned()).or_default();
+        change.deltas[from] -= 1;
+        change.deltas[to] += 1;
+        change.scrapped_max = scrapped_max;
+    }
+
+    /// Writes ten adds per allotment; gives the index of the first of each.
+    fn write_into(self, transaction: &mut Transaction) -> BTreeMap<String, usize> {
+        let mut first = BTreeMap::new();
+        for (entitlement, change) in self.changes {
+            let [credited, parts @ ..] = &change.deltas;
+            // Promise I1, at every commit: what is credited is what is somewhere.
+            assert_eq!(*credited, parts.iter().sum::<i64>(), "units neither appear nor vanish");
+            first.insert(entitlement.clone(), transaction.adds.len());
+            for (position, delta) in change.deltas.into_iter().enumerate() {
+                let scrapped = position == 6 && delta > 0;
+                let most = mintmark_exchange::grant::TOTAL_MAX;
+                transaction.adds.push(mintmark_store::Add {
+                    key: tables::counter(&entitlement, position),
+                    delta,
+                    min: 0,
+                    max: if scrapped { change.scrapped_max } else { most },
+                });
+            }
+        }
+        first
+    }
+}
+
+/// Another call was faster.
+pub(crate) fn conflict() -> Refusal {
+    let detail = "Another call changed the same thing; the same request can succeed.";
+    Refusal::new(Reason::Conflict, detail).retry_after(20)
+}
+
+/// What a caller hears of a tainted call that failed.
+pub(crate) fn fault() -> Refusal {
+    let detail = "The plugin failed after a key was used; retry for the stored result.";
+    Refusal::new(Reason::PluginFault, detail)
+}
+
+fn ledger_unavailable() -> Refusal {
+    let detail = "The ledger cannot be written, so nothing is released; restart the host.";
+    Refusal::new(Reason::LedgerUnavailable, detail)
+}

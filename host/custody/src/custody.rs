@@ -1,0 +1,337 @@
+//! One running node: opened from its store and its platform, asked for calls.
+
+use std::sync::Arc;
+
+use mintmark_crypto::hpke::{RecipientKey, Suite};
+use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
+use mintmark_crypto::{SecretBytes, random};
+use mintmark_exchange::canonical;
+use mintmark_exchange::charter::Charter;
+use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::row::{Event, Row, RowBody, Started};
+use mintmark_model::{Principal, Reason, Refusal, Role};
+use mintmark_pki::chain::TrustRoot;
+use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
+use mintmark_platform::anchor::{Anchor, Standing, compare};
+use mintmark_platform::{Mark, Platform};
+use mintmark_store::{
+    AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Position, Snapshot, Store,
+    Transaction, Version,
+};
+
+use crate::call::{Call, Carry, CommitFailure};
+use crate::claims::Claims;
+use crate::clock::{SiteClock, TimeSource};
+use crate::disk::{self, host::HostRecord};
+use crate::escrows::Escrows;
+use crate::genesis::OpenError;
+use crate::host::{Host, Identity, Settings};
+use crate::messages::host_binding;
+use crate::outcomes::Outcomes;
+use crate::tables;
+use crate::types::Session;
+use crate::users::{LEAF_DAYS, leaf_validity};
+use crate::vault::Vault;
+use crate::view::View;
+
+/// A running node. Clones share it.
+#[derive(Clone)]
+pub struct Custody {
+    pub(crate) host: Arc<Host>,
+}
+
+/// What a node runs on. Only the composition root chooses them.
+pub struct Parts {
+    /// The opened store.
+    pub store: Arc<dyn Store>,
+    /// The store's id, as it was created.
+    pub store_id: [u8; 16],
+    /// The platform.
+    pub platform: Arc<dyn Platform>,
+    /// Where time comes from.
+    pub time: Box<dyn TimeSource>,
+    /// What an admin set.
+    pub settings: Settings,
+}
+
+/// What the node's TLS listener presents.
+pub struct TlsIdentity {
+    /// The node's certificate and the cluster CA's.
+    pub chain: Vec<Vec<u8>>,
+    /// The node's private key, PKCS#8.
+    pub private_key: SecretBytes,
+    /// The DNS name in the certificate.
+    pub server_name: String,
+}
+
+impl Custody {
+    /// Opens a node: compares the store with its anchor, unseals the host's keys, and records the start.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]; nothing was changed then, and nothing serves.
+    pub async fn open(parts: Parts) -> Result<Self, OpenError> {
+        let Parts { store, store_id, platform, time, settings } = parts;
+        let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
+        catch_up(&*platform, &store_id, &*snapshot)?;
+        let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
+        let view = View::new(&*store).await.map_err(OpenError::Refused)?;
+        let record: Option<HostRecord> =
+            view.peek(&host_place()).await.map_err(OpenError::Refused)?;
+        let record = record.ok_or(OpenError::NotInitialised)?;
+        let identity = identity_of(&record, &vault)?;
+        let mark_ms = last_time(&*snapshot, &identity.node).await?;
+        let boot = next_boot(&view).await.map_err(OpenError::Refused)?;
+        let hook = AnchorHook { platform: Arc::clone(&platform), store_id };
+        let host = Host {
+            committer: Committer::start(Arc::clone(&store), Box::new(hook)),
+            store,
+            platform,
+            clock: SiteClock::start(time, mark_ms),
+            vault,
+            identity,
+            boot,
+            escrows: Escrows::default(),
+            claims: Claims::default(),
+            outcomes: Outcomes::default(),
+            settings,
+        };
+        let custody = Self { host: Arc::new(host) };
+        custody.record_start().await?;
+        Ok(custody)
+    }
+
+    /// Begins a call; `carry` is what a first run left.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` where the store fails.
+    pub async fn begin(&self, session: Session, carry: Option<Carry>) -> Result<Call, Refusal> {
+        Call::begin(Arc::clone(&self.host), session, carry.unwrap_or_default()).await
+    }
+
+    /// Site time in milliseconds.
+    #[must_use]
+    pub fn site_time_ms(&self) -> u64 {
+        self.host.clock.now().site_ms
+    }
+
+    /// The root certificate that this host accepts.
+    #[must_use]
+    pub fn trust_root(&self) -> Vec<u8> {
+        self.host.identity.root_certificate.clone()
+    }
+
+    /// The cluster's SPIFFE URI.
+    #[must_use]
+    pub fn cluster(&self) -> String {
+        self.host.identity.uri()
+    }
+
+    /// A fresh TLS key with its certificate, for this start of the node.
+    ///
+    /// # Errors
+    ///
+    /// `EXPIRED` where the cluster CA's certificate has expired.
+    pub fn tls_identity(&self) -> Result<TlsIdentity, Refusal> {
+        let identity = &self.host.identity;
+        let unusable =
+            |_| Refusal::new(Reason::Unavailable, "The node's certificate can not be made.");
+        let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+        let id: SpiffeId =
+            identity.cluster.leaf(LeafKind::Node, &identity.node).map_err(unusable)?;
+        let now = self.host.clock.now().site_ms;
+        let validity = leaf_validity(&identity.cluster_certificate, now, LEAF_DAYS)?;
+        let (signer, issuer) = (&identity.cluster_key, &identity.cluster_certificate);
+        let public_key = key.public_key_info();
+        let certificate =
+            issue::leaf(signer, issuer, &id, public_key, LeafUsage::Tls, None, validity)
+                .map_err(unusable)?;
+        Ok(TlsIdentity {
+            chain: identity.chain_of(&certificate),
+            private_key: key.to_pkcs8(),
+            server_name: id.dns_name(),
+        })
+    }
+
+    /// A tag over `parts` by which the host knows its own compiled code again.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` where the platform gives no secret.
+    pub fn cache_mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
+        self.host.tag("mintmark compiled code v1", parts)
+    }
+
+    /// Commits a call of the host's own services.
+    pub(crate) async fn finish(&self, call: Call) -> Result<(), Refusal> {
+        match call.commit().await {
+            Ok(()) => Ok(()),
+            Err(CommitFailure::Refused(refusal)) => Err(refusal),
+            Err(CommitFailure::Conflict(_)) => Err(crate::call::conflict()),
+        }
+    }
+
+    /// The store as of now, for answers that change nothing.
+    pub(crate) async fn view(&self) -> Result<View, Refusal> {
+        View::new(&*self.host.store).await
+    }
+
+    /// A session for what the host does on its own account.
+    pub(crate) fn own_session(&self, method: &str) -> Session {
+        let identity = &self.host.identity;
+        let cluster = &identity.cluster;
+        Session {
+            principal: Principal {
+                organization: cluster.organization().to_owned(),
+                cluster: format!("{}/{}", cluster.role().name(), cluster.name()),
+                role: Role::Admin,
+                name: identity.node.clone(),
+            },
+            plugin: None,
+            method: method.to_owned(),
+            request_digest: [0; 32],
+            request: random::array(),
+        }
+    }
+
+    async fn record_start(&self) -> Result<(), OpenError> {
+        let host = &self.host;
+        let moment = host.clock.now();
+        let body = RowBody {
+            version: 1,
+            time_ms: moment.site_ms,
+            monotonic_ms: moment.monotonic_ms,
+            boot: host.boot,
+            clock_suspect: moment.suspect,
+            plugin: None,
+            principal: host.identity.node_uri(),
+            request: random::array(),
+            event: Event::Started(Started {
+                cluster: host.identity.uri(),
+                node: host.identity.node.clone(),
+                incarnation: host.identity.incarnation,
+                hardware_model: host.platform.hardware_model().to_owned(),
+                software: env!("CARGO_PKG_VERSION").to_owned(),
+                replaces: None,
+            }),
+        };
+        let mut transaction = Transaction::default();
+        transaction.rows.push(NewRow { body: canonical::encode(&body), counters: Vec::new() });
+        transaction.writes.push((boot_place(), Some(disk::write(host.boot))));
+        host.committer.commit(transaction).await.map_err(OpenError::Commit)?;
+        Ok(())
+    }
+}
+
+/// Anchors each batch before anything of it is released.
+struct AnchorHook {
+    platform: Arc<dyn Platform>,
+    store_id: [u8; 16],
+}
+
+impl AfterCommit for AnchorHook {
+    fn advance(&mut self, position: &Position, remembered: &[[u8; 32]]) -> Result<(), NotAnchored> {
+        let failed = |error| {
+            tracing::error!(%error, "the anchor was not written");
+            NotAnchored
+        };
+        if !remembered.is_empty() {
+            self.platform.remember(remembered).map_err(failed)?;
+        }
+        let anchor = Anchor::new(self.store_id, EPOCH, mark_of(&position.mark()));
+        self.platform.advance(&anchor).map_err(failed)
+    }
+}
+
+/// The first epoch; restores raise it.
+pub(crate) const EPOCH: u64 = 1;
+
+/// Brings the anchor forward after a crash; refuses a store that was set back.
+fn catch_up(
+    platform: &dyn Platform,
+    store_id: &[u8; 16],
+    snapshot: &dyn Snapshot,
+) -> Result<(), OpenError> {
+    let current = mark_of(&snapshot.position().mark());
+    let previous = mark_of(snapshot.previous());
+    let anchor = platform.anchor().map_err(OpenError::Platform)?.ok_or(OpenError::NoAnchor)?;
+    match compare(&anchor, store_id, EPOCH, &current, &previous) {
+        Standing::Equal => Ok(()),
+        Standing::StoreAhead => {
+            tracing::info!("the host stopped between a commit and its anchor; catching up");
+            let anchor = Anchor::new(*store_id, EPOCH, current);
+            platform.advance(&anchor).map_err(OpenError::Platform)
+        }
+        Standing::StoreBehind => Err(OpenError::RollbackSuspected),
+        Standing::Different => Err(OpenError::AnotherHistory),
+    }
+}
+
+pub(crate) fn mark_of(mark: &mintmark_store::Mark) -> Mark {
+    Mark { commit: mark.commit, heads_digest: mark.heads_digest, set_hash: mark.set_hash }
+}
+
+/// Where the host's own record is.
+pub(crate) fn host_place() -> Key {
+    Key::new(tables::HOST, b"host")
+}
+
+fn boot_place() -> Key {
+    Key::new(tables::NUMBERS, b"boot")
+}
+
+async fn next_boot(view: &View) -> Result<u64, Refusal> {
+    let last: u64 = view.peek(&boot_place()).await?.unwrap_or(0);
+    Ok(last + 1)
+}
+
+/// The site time of the last row: the mark that survives a restart.
+async fn last_time(snapshot: &dyn Snapshot, node: &str) -> Result<Option<u64>, OpenError> {
+    let Some(head) = snapshot.position().head(node) else { return Ok(None) };
+    let rows = snapshot.rows(node, head.sequence - 1, 1).await.map_err(OpenError::Store)?;
+    let row = rows.first().and_then(|row| Row::decode(&row.encoded).ok());
+    row.map(|row| Some(row.body.time_ms)).ok_or(OpenError::Damaged("the last ledger row"))
+}
+
+fn identity_of(record: &HostRecord, vault: &Vault) -> Result<Identity, OpenError> {
+    let installed = record.installed.as_ref().ok_or(OpenError::NotInstalled)?;
+    let damaged = OpenError::Damaged;
+    let cluster: SpiffeId = record.cluster.parse().map_err(|_| damaged("the cluster's name"))?;
+    let cluster: ClusterPath = cluster.cluster().clone();
+    let signing = |name, sealed: &[u8]| {
+        let material = vault.open(&host_binding(name), sealed).map_err(OpenError::Refused)?;
+        SigningKey::from_pkcs8(SignatureAlgorithm::EcdsaP256, material.expose())
+            .map_err(|_| damaged("a key of the host"))
+    };
+    let transfer = vault
+        .open(&host_binding("transfer"), &installed.transfer_key)
+        .map_err(OpenError::Refused)?;
+    let charter = SignedOrder::decode(&installed.charter).and_then(|order| order.open::<Charter>());
+    Ok(Identity {
+        cluster,
+        node: record.node.clone(),
+        incarnation: record.incarnation,
+        root: TrustRoot::new(&installed.root).map_err(|_| damaged("the root certificate"))?,
+        root_certificate: installed.root.clone(),
+        cluster_key: signing("cluster", &record.cluster_key)?,
+        cluster_certificate: installed.cluster_certificate.clone(),
+        charter: charter.map_err(|_| damaged("the charter"))?,
+        custody_key: signing("custody", &installed.custody_key)?,
+        custody_certificate: installed.custody_certificate.clone(),
+        transfer_key: RecipientKey::from_bytes(Suite::X25519Sha256Aes256Gcm, transfer.expose())
+            .map_err(|_| damaged("the transfer key"))?,
+        transfer_certificate: installed.transfer_certificate.clone(),
+    })
+}
+
+/// A read that must find nothing.
+pub(crate) fn absent(key: Key) -> (Key, Version) {
+    (key, Version::ABSENT)
+}
+
+impl From<CommitError> for OpenError {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(error)
+    }
+}

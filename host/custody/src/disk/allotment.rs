@@ -1,0 +1,101 @@
+//! The disk form of allotments, units and what makes them unique.
+
+use mintmark_model::UnitState;
+use serde::{Deserialize, Serialize};
+
+/// An allotment. Its counters are records of their own, its limits are in the grant.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct AllotmentRecord {
+    /// The signed grant, encoded.
+    pub(crate) grant: Vec<u8>,
+    /// The plugin that imported it.
+    pub(crate) plugin: String,
+    pub(crate) imported_at: u64,
+    /// Whether and how it ended: 0 not, 1 revoked, 2 closed.
+    pub(crate) end: u8,
+    /// Units drawn up to the heads of the newest receipt.
+    pub(crate) receipted_drawn: u64,
+    /// Site time at which reservations stop without a further receipt.
+    pub(crate) receipt_due: u64,
+}
+
+/// A unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitRecord {
+    pub(crate) subject: String,
+    pub(crate) serial: String,
+    /// Position in [`UnitState::ALL`].
+    pub(crate) state: u8,
+    pub(crate) attempts: u32,
+    /// The principal that it is bound to.
+    pub(crate) station: String,
+    /// Site time of the reservation.
+    pub(crate) reserved_at: u64,
+    /// Monotonic time and boot of the reservation, for the rate windows after a restart.
+    pub(crate) reserved_monotonic: u64,
+    pub(crate) boot: u64,
+    pub(crate) changed_at: u64,
+    pub(crate) artefact: Option<ArtefactRecord>,
+}
+
+/// What a unit released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArtefactRecord {
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) certificate: Option<Vec<u8>>,
+    pub(crate) sealed_key: Option<SealedKeyRecord>,
+    /// SHA-256 of the key to which the device key was sealed.
+    pub(crate) recipient: Option<[u8; 32]>,
+    pub(crate) nonce: [u8; 32],
+    /// Whether there was a sealed key that is no longer kept.
+    pub(crate) key_dropped: bool,
+}
+
+/// A device key, sealed to its recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SealedKeyRecord {
+    pub(crate) suite: String,
+    pub(crate) encapsulated_key: Vec<u8>,
+    pub(crate) ciphertext: Vec<u8>,
+}
+
+/// The units of a subject.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SubjectRecord {
+    pub(crate) entitlement: String,
+    /// The newest unit.
+    pub(crate) unit: u64,
+    /// How many there were.
+    pub(crate) units: u32,
+}
+
+/// To which unit something belongs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitRef {
+    pub(crate) entitlement: String,
+    pub(crate) unit: u64,
+}
+
+impl UnitRecord {
+    /// The unit's state; a number that is none is a state that allows nothing.
+    pub(crate) fn state(&self) -> UnitState {
+        UnitState::ALL.get(usize::from(self.state)).copied().unwrap_or(UnitState::Lost)
+    }
+
+    /// Moves the unit, where that is legal.
+    #[must_use]
+    pub(crate) fn move_to(&mut self, next: UnitState, now: u64) -> bool {
+        if !self.state().may_become(next) {
+            return false;
+        }
+        self.state = state_number(next);
+        self.changed_at = now;
+        true
+    }
+}
+
+/// The number of a state on disk.
+pub(crate) fn state_number(state: UnitState) -> u8 {
+    let position = UnitState::ALL.iter().position(|other| *other == state);
+    u8::try_from(position.expect("ALL has every state")).expect("there are seven states")
+}

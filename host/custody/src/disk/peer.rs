@@ -1,0 +1,74 @@
+//! The disk form of other clusters and of what was exchanged with them.
+
+use serde::{Deserialize, Serialize};
+
+/// Another cluster.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct PeerRecord {
+    pub(crate) hardware_model: String,
+    pub(crate) plugins: Vec<PeerPlugin>,
+    /// The certificate of the host's HPKE key, with its chain; empty where it is not known.
+    pub(crate) transfer: Vec<Vec<u8>>,
+    /// SHA-256 of the identity bundle; none for a peer that was learned from its messages.
+    pub(crate) fingerprint: Option<[u8; 32]>,
+    /// Measurements of its plugins that this host trusts, by name.
+    pub(crate) trusted: Vec<(String, [u8; 32])>,
+}
+
+/// A plugin of another cluster.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerPlugin {
+    pub(crate) name: String,
+    pub(crate) measurement: [u8; 32],
+    /// The certificate of its HPKE key, with its chain.
+    pub(crate) encryption: Vec<Vec<u8>>,
+}
+
+/// A message that was accepted.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct MessageRecord {
+    pub(crate) purpose: String,
+    pub(crate) accepted_at: u64,
+    /// What an import made of it, such as the entitlement's id.
+    pub(crate) made: String,
+}
+
+/// A stream of messages between headquarters and a site, at either end.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct StreamRecord {
+    pub(crate) epoch: u64,
+    /// The last one sent, or applied.
+    pub(crate) sequence: u64,
+    pub(crate) digest: [u8; 32],
+    /// At a site: the last head of headquarters that it saw.
+    pub(crate) head: Option<HeldRecord>,
+    /// At headquarters: the last sequence that the site's checkpoints acknowledged.
+    pub(crate) acknowledged: u64,
+}
+
+/// A message that was sent to a site.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct OutboxRecord {
+    pub(crate) purpose: String,
+    pub(crate) file: String,
+    pub(crate) digest: [u8; 32],
+    pub(crate) made_at: u64,
+}
+
+/// A head of a node's chain that headquarters holds.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldRecord {
+    pub(crate) node: String,
+    pub(crate) incarnation: u64,
+    pub(crate) sequence: u64,
+    pub(crate) hash: [u8; 32],
+}
+
+/// What a checkpoint covered, so that a receipt for it can be acted on.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ExportRecord {
+    pub(crate) hash: [u8; 32],
+    pub(crate) made_at: u64,
+    /// Units drawn so far, by entitlement.
+    pub(crate) drawn: Vec<(String, u64)>,
+}

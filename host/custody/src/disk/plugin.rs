@@ -1,0 +1,26 @@
+//! The disk form of plugin versions and of plugins' identities.
+
+use serde::{Deserialize, Serialize};
+
+/// A version of a plugin.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct PluginRecord {
+    pub(crate) measurement: [u8; 32],
+    pub(crate) security_version: u32,
+    pub(crate) size: u64,
+    pub(crate) parts: u32,
+    pub(crate) installed_at: u64,
+}
+
+/// The identity of a plugin's name. Its keys survive upgrades; its certificates name the active measurement.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct IdentityRecord {
+    pub(crate) active_version: String,
+    pub(crate) measurement: [u8; 32],
+    pub(crate) security_version: u32,
+    /// Private keys, sealed.
+    pub(crate) signing_key: Vec<u8>,
+    pub(crate) encryption_key: Vec<u8>,
+    pub(crate) signing_certificate: Vec<u8>,
+    pub(crate) encryption_certificate: Vec<u8>,
+}

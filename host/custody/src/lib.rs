@@ -1,0 +1,56 @@
+//! The only door to key material: authorise, act, record.
+//!
+//! Everything that a plugin, a client or an admin can have done with a key goes through a [`Call`]: the unit of work of
+//! one invocation. A call reads one snapshot, asks the policy before each act, does the act with material that is
+//! unsealed for just as long, and adds the ledger row itself, never the caller. [`Call::commit`] makes records,
+//! counters, units and rows durable together, and only then may an answer leave.
+//!
+//! | module | what it keeps |
+//! |---|---|
+//! | [`call`] | the transaction; taint; reruns |
+//! | [`units`] | allotments, units, what they release |
+//! | [`keys`], `permit`, `vault` | keys, the permission to use them, material at rest |
+//! | [`messages`], [`transfers`] | what crosses the gap |
+//! | [`custody`], [`genesis`] | the running node, and how it begins |
+//!
+//! Nothing above this crate sees the store, and nothing below it knows what a key may do.
+
+pub mod call;
+pub mod certificates;
+mod claims;
+pub mod clock;
+pub mod custody;
+mod disk;
+mod escrows;
+pub mod files;
+pub mod genesis;
+mod host;
+pub mod identities;
+pub mod keys;
+mod ledger;
+pub mod messages;
+mod outcomes;
+mod peers;
+mod permit;
+pub mod plugins;
+pub mod records;
+pub mod status;
+mod tables;
+pub mod transfers;
+pub mod types;
+pub mod units;
+pub mod users;
+mod vault;
+mod view;
+
+pub use call::{Aborted, Call, Carry, CommitFailure};
+pub use clock::{SystemTimeSource, TimeSource};
+pub use custody::{Custody, Parts, TlsIdentity};
+pub use genesis::{OpenError, RootAnswer};
+pub use host::Settings;
+pub use keys::{OpenKey, OpenKeySet};
+pub use messages::{MessageWriter, OpenedMessage};
+pub use mintmark_pki::VerifiedCsr;
+pub use types::*;
+pub use units::{OpenAllotment, OpenUnit};
+pub use users::{Authenticated, IssuedUser};

@@ -1,0 +1,248 @@
+//! Opening a message: verify, then decrypt, then let the plugin parse.
+//!
+//! The bytes are whatever somebody put into a file. Up to and with the decryption there is one answer to whatever is
+//! wrong; what exactly it was goes to the host's log.
+
+use mintmark_crypto::digest::sha256;
+use mintmark_crypto::hpke::Receiver;
+use mintmark_exchange::message::{HeadError, Header, MessageHead, Purpose, TAG_BYTES};
+use mintmark_exchange::row::Event;
+use mintmark_model::{Reason, Refusal};
+use mintmark_pki::chain::{Usage, VerifiedChain};
+use mintmark_pki::{LeafKind, LeafUsage};
+use mintmark_store::Key;
+
+use super::{parse_purpose, sender_role};
+use crate::call::Call;
+use crate::disk::peer::MessageRecord;
+use crate::host::untrusted;
+use crate::tables;
+use crate::types::{Digest, PeerIdentity};
+
+/// An authentic message, opened.
+pub struct OpenedMessage {
+    purpose: Purpose,
+    sender: PeerIdentity,
+    header: Vec<u8>,
+    made_at: u64,
+    digest: Digest,
+    body: Vec<u8>,
+}
+
+impl OpenedMessage {
+    /// Who sent it.
+    #[must_use]
+    pub fn sender(&self) -> &PeerIdentity {
+        &self.sender
+    }
+
+    /// What the sending plugin said in clear.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// Site time of the sender, in milliseconds.
+    #[must_use]
+    pub fn made_at(&self) -> u64 {
+        self.made_at
+    }
+
+    /// The digest by which the message is known.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Length of the body in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    /// Bytes of the body from `offset`; fewer at its end, none past it.
+    #[must_use]
+    pub fn read(&self, offset: u64, limit: u32) -> Vec<u8> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.body.len());
+        let to = from.saturating_add(limit as usize).min(self.body.len());
+        self.body[from..to].to_vec()
+    }
+}
+
+impl Call {
+    /// Verifies and decrypts a staged message.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for the file; `REPLAYED` for a message that was accepted before; `UNTRUSTED_MESSAGE`; `WRONG_SITE`,
+    /// `WRONG_PLUGIN`, `UNSUPPORTED_VERSION`, `OUT_OF_ORDER` for an authentic message that can not be taken.
+    pub async fn open_message(
+        &mut self,
+        purpose: &str,
+        file: &str,
+    ) -> Result<OpenedMessage, Refusal> {
+        let parsed = parse_purpose(purpose)?;
+        if !self.plugin()?.receives.iter().any(|claimed| claimed == purpose) {
+            return Err(Refusal::denied("The plugin may not receive messages for this purpose."));
+        }
+        let content = self.staged(file).await?;
+        let (head, length) = MessageHead::parse(&content).map_err(|error| refuse_head(&error))?;
+        self.refuse_replay(&head.digest()).await?;
+        let chain = self.verify_head(&head, parsed)?;
+        let sender = self.trusted_sender(&chain, parsed).await?;
+        self.check_recipient(head.header()).await?;
+        self.check_stream(&sender, head.header(), &head.digest()).await?;
+        let body = self.decrypt_body(&head, &content[length..]).await?;
+        let opened = OpenedMessage {
+            purpose: parsed,
+            sender,
+            header: head.header().plugin.clone(),
+            made_at: head.header().made_at,
+            digest: head.digest(),
+            body,
+        };
+        if let Some(stream) = &head.header().host.stream {
+            self.take_from_stream(&opened.sender, stream, head.digest()).await?;
+            self.accept(&opened, Some(stream.sequence)).await?;
+        }
+        Ok(opened)
+    }
+
+    /// Says that a message is done with: its bytes answer `REPLAYED` from now on.
+    ///
+    /// # Errors
+    ///
+    /// `REPLAYED` where another call was done with it first.
+    pub async fn accept_message(&mut self, message: &OpenedMessage) -> Result<(), Refusal> {
+        // What headquarters sends was accepted when it was opened.
+        if sender_role(message.purpose) == Some(mintmark_pki::ClusterRole::Headquarters) {
+            return Ok(());
+        }
+        self.refuse_replay(&message.digest).await?;
+        self.accept(message, None).await
+    }
+
+    async fn accept(
+        &mut self,
+        message: &OpenedMessage,
+        sequence: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let record = MessageRecord {
+            purpose: message.purpose.name().to_owned(),
+            accepted_at: self.now_ms(),
+            made: self.position_hint(),
+        };
+        self.view.write(Key::new(tables::MESSAGES, message.digest), record);
+        self.record(Event::MessageOpened {
+            purpose: message.purpose,
+            peer: message.sender.cluster.clone(),
+            digest: message.digest,
+            sequence,
+        });
+        Ok(())
+    }
+
+    /// The number of the last ledger row before this call's own, so that a replay can be told where to look.
+    fn position_hint(&self) -> String {
+        let head = self.view.position().head(&self.host.identity.node);
+        head.map_or(0, |head| head.sequence).saturating_add(1).to_string()
+    }
+
+    async fn refuse_replay(&mut self, digest: &Digest) -> Result<(), Refusal> {
+        let known: Option<MessageRecord> = self.read(&Key::new(tables::MESSAGES, *digest)).await?;
+        let Some(known) = known else { return Ok(()) };
+        let detail = "The message was taken before; nothing changed.";
+        Err(Refusal::new(Reason::Replayed, detail)
+            .with("purpose", known.purpose)
+            .with("accepted-at", known.accepted_at.to_string())
+            .with("row", known.made))
+    }
+
+    /// Chain, age, role and signature.
+    fn verify_head(&self, head: &MessageHead, purpose: Purpose) -> Result<VerifiedChain, Refusal> {
+        let header = head.header();
+        let age = self.now_ms().abs_diff(header.made_at);
+        if age > self.host.settings.max_transit_seconds.saturating_mul(1_000) {
+            tracing::warn!(age, "a message is older, or newer, than a transit may take");
+            return Err(untrusted());
+        }
+        let root = &self.host.identity.root;
+        let chain = root.verify(&header.sender_chain, header.made_at, Usage::Any);
+        let chain = chain.map_err(|error| {
+            tracing::warn!(%error, "the chain of a message does not hold");
+            untrusted()
+        })?;
+        let plugin = chain.kind() == LeafKind::Plugin && chain.usage() == LeafUsage::Signing;
+        let role = Some(chain.id().cluster().role()) == sender_role(purpose);
+        let key = chain.public_key_info();
+        let signed = mintmark_crypto::sign::verify(key, &head.signed_bytes(), head.signature());
+        if !plugin || !role || header.purpose != purpose || signed.is_err() {
+            tracing::warn!(plugin, role, "a message is not what it should be");
+            return Err(untrusted());
+        }
+        Ok(chain)
+    }
+
+    /// The sender, if this host trusts its measurement.
+    async fn trusted_sender(
+        &mut self,
+        chain: &VerifiedChain,
+        purpose: Purpose,
+    ) -> Result<PeerIdentity, Refusal> {
+        let cluster = chain.id().cluster().to_string();
+        let plugin = chain.name().to_owned();
+        let measurement = chain.measurement().ok_or_else(untrusted)?;
+        let peer = self.peer_record(&cluster).await?;
+        let charter = &self.host.identity.charter;
+        let by_charter = purpose != Purpose::Bundle
+            && (charter.trusted_plugins.iter())
+                .any(|trusted| trusted.plugin == plugin && trusted.measurement == measurement);
+        let by_peer = peer.as_ref().is_some_and(|peer| {
+            peer.trusted.iter().any(|(name, trusted)| *name == plugin && *trusted == measurement)
+        });
+        if !by_charter && !by_peer {
+            let detail = "The sending plugin's code is not trusted; import its cluster's identity.";
+            return Err(Refusal::new(Reason::WrongPlugin, detail));
+        }
+        let hardware_model = peer.map(|peer| peer.hardware_model).unwrap_or_default();
+        Ok(PeerIdentity { cluster, plugin, measurement, hardware_model })
+    }
+
+    async fn check_recipient(&mut self, header: &Header) -> Result<(), Refusal> {
+        let keys = self.plugin_keys().await?;
+        if header.recipient == sha256(keys.encryption.public_key_info()) {
+            return Ok(());
+        }
+        let detail = "The message is for another cluster or plugin.";
+        Err(Refusal::new(Reason::WrongSite, detail))
+    }
+
+    async fn decrypt_body(&mut self, head: &MessageHead, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+        if head.chunk_bytes() != bytes.len() as u64 {
+            tracing::warn!("a message has other chunks than its head says");
+            return Err(untrusted());
+        }
+        let keys = self.plugin_keys().await?;
+        let tail = head.tail();
+        let receiver = Receiver::new(&keys.encryption, &tail.encapsulated_key, &head.hpke_info());
+        let mut receiver = receiver.map_err(|_| untrusted())?;
+        let mut body = Vec::with_capacity(bytes.len());
+        let mut rest = bytes;
+        for chunk in &tail.chunks {
+            let (sealed, after) = rest.split_at(chunk.length as usize);
+            rest = after;
+            if sealed.len() < TAG_BYTES || sha256(sealed) != chunk.digest {
+                tracing::warn!("a chunk of a message is not the one that was signed");
+                return Err(untrusted());
+            }
+            let opened = receiver.open(head.aad(), sealed).map_err(|_| untrusted())?;
+            body.extend_from_slice(opened.expose());
+        }
+        Ok(body)
+    }
+}
+
+fn refuse_head(error: &HeadError) -> Refusal {
+    tracing::warn!(%error, "the head of a message can not be read");
+    untrusted()
+}

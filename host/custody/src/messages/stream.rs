@@ -1,0 +1,228 @@
+//! Headquarters' stream to a site: numbered without gaps, each message naming the one before.
+//!
+//! Every message carries the last head of the site's own ledger that headquarters holds. A host whose ledger does not
+//! contain that head is a copy of the one that reported, and takes nothing: so one receipt cannot feed a clone.
+
+use mintmark_exchange::message::TrustedMeasurement;
+use mintmark_exchange::message::{HeadRef, Header, PluginCertificates, Purpose, Stream};
+use mintmark_model::{Reason, Refusal};
+use mintmark_store::{Key, Range};
+
+use crate::call::Call;
+use crate::disk::{self, peer::*, plugin::IdentityRecord};
+use crate::host::untrusted;
+use crate::tables;
+use crate::types::{Digest, PeerIdentity};
+
+impl Call {
+    /// The place of the next message to `site`; none where a site sends.
+    pub(crate) async fn next_in_stream(&mut self, site: &str) -> Result<Option<Stream>, Refusal> {
+        if !self.host.identity.is_headquarters() {
+            return Ok(None);
+        }
+        let last = self.stream_record(site).await?;
+        let identity = &self.host.identity;
+        let head = self.view.position().head(&identity.node).map(|head| HeadRef {
+            node: head.node.clone(),
+            incarnation: identity.incarnation,
+            sequence: head.sequence,
+            hash: head.hash,
+        });
+        let (certificates, trust) = self.own_plugins().await?;
+        let site_heads = self.held(site).await?.into_iter().map(head_ref).collect();
+        Ok(Some(Stream {
+            epoch: last.epoch,
+            sequence: last.sequence + 1,
+            previous: last.digest,
+            sent_at: self.now_ms(),
+            certificates,
+            trust,
+            crls: Vec::new(),
+            head,
+            site_heads,
+        }))
+    }
+
+    /// Keeps a message until the site's checkpoints acknowledge it.
+    pub(crate) async fn sent_in_stream(
+        &mut self,
+        site: &str,
+        sequence: Option<u64>,
+        purpose: Purpose,
+        file: &str,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let Some(sequence) = sequence else { return Ok(()) };
+        let mut record = self.stream_record(site).await?;
+        record.sequence = sequence;
+        record.digest = *digest;
+        self.view.write(stream_place(site), record);
+        let place = tables::pair(tables::OUTBOX, site, sequence.to_be_bytes());
+        self.view.write(
+            place,
+            OutboxRecord {
+                purpose: purpose.name().to_owned(),
+                file: file.to_owned(),
+                digest: *digest,
+                made_at: self.began.site_ms,
+            },
+        );
+        Ok(())
+    }
+
+    /// Whether a message is the next one of its sender's stream, and meant for this very ledger.
+    pub(crate) async fn check_stream(
+        &mut self,
+        sender: &PeerIdentity,
+        header: &Header,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let stream = match (&header.host.stream, header.purpose) {
+            (None, Purpose::Bundle) => return Ok(()),
+            (Some(stream), purpose) if purpose != Purpose::Bundle => stream,
+            _ => return Err(untrusted()),
+        };
+        let last = self.stream_record(&sender.cluster).await?;
+        let expected = last.sequence + 1;
+        let in_order = stream.epoch == last.epoch
+            && stream.sequence == expected
+            && stream.previous == last.digest;
+        if !in_order {
+            tracing::warn!(digest = %hex::encode(digest), "a message is out of order");
+            let detail = format!("Message {} came where {expected} is expected.", stream.sequence);
+            return Err(Refusal::new(Reason::OutOfOrder, detail)
+                .with("expected", expected.to_string())
+                .with("sequence", stream.sequence.to_string()));
+        }
+        for held in &stream.site_heads {
+            self.check_own_head(held).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the stream on, and learns what headquarters says about itself.
+    pub(crate) async fn take_from_stream(
+        &mut self,
+        sender: &PeerIdentity,
+        stream: &Stream,
+        digest: Digest,
+    ) -> Result<(), Refusal> {
+        let mut record = self.stream_record(&sender.cluster).await?;
+        record.sequence = stream.sequence;
+        record.digest = digest;
+        record.head = stream.head.as_ref().map(held_record);
+        self.view.write(stream_place(&sender.cluster), record);
+        self.learn_peer(&sender.cluster, stream).await
+    }
+
+    /// Whether this node's own ledger has the row that headquarters holds.
+    pub(crate) async fn check_own_head(&mut self, held: &HeadRef) -> Result<(), Refusal> {
+        let own = held.node == self.host.identity.node
+            && held.incarnation == self.host.identity.incarnation;
+        if !own || held.sequence == 0 {
+            return Ok(());
+        }
+        let rows = self.view.rows(&held.node, held.sequence - 1, 1).await?;
+        if rows.first().is_some_and(|row| row.hash == held.hash) {
+            return Ok(());
+        }
+        let detail = "Headquarters holds rows that this ledger does not have: this is a copy.";
+        Err(Refusal::new(Reason::OutOfOrder, detail).with("row", held.sequence.to_string()))
+    }
+
+    /// The state of the stream between this cluster and another.
+    pub(crate) async fn stream_record(&mut self, cluster: &str) -> Result<StreamRecord, Refusal> {
+        Ok(self.read(&stream_place(cluster)).await?.unwrap_or_default())
+    }
+
+    /// Writes the state of a stream.
+    pub(crate) fn write_stream(&mut self, cluster: &str, record: StreamRecord) {
+        self.view.write(stream_place(cluster), record);
+    }
+
+    /// The heads that headquarters holds of a cluster's nodes.
+    pub(crate) async fn held(&mut self, cluster: &str) -> Result<Vec<HeldRecord>, Refusal> {
+        let range = Range::all(tables::HELD, tables::prefix(cluster, b""));
+        let found = self.view.scan(range).await?;
+        found.iter().map(|(_, value)| disk::read(value)).collect()
+    }
+
+    async fn own_plugins(
+        &mut self,
+    ) -> Result<(Vec<PluginCertificates>, Vec<TrustedMeasurement>), Refusal> {
+        let found = self.view.peek_range(&Range::all(tables::IDENTITIES, Vec::new())).await?;
+        let mut certificates = Vec::new();
+        let mut trust = Vec::new();
+        for (key, value) in &found {
+            let record: IdentityRecord = disk::read(value)?;
+            let plugin = String::from_utf8_lossy(&key.key).trim_end_matches('\0').to_owned();
+            let measurement = record.measurement;
+            trust.push(TrustedMeasurement { plugin: plugin.clone(), measurement });
+            certificates.push(PluginCertificates {
+                plugin,
+                signing: self.host.identity.chain_of(&record.signing_certificate),
+                encryption: self.host.identity.chain_of(&record.encryption_certificate),
+            });
+        }
+        Ok((certificates, trust))
+    }
+
+    /// What headquarters says of its plugins is believed as far as its certificates go.
+    async fn learn_peer(&mut self, cluster: &str, stream: &Stream) -> Result<(), Refusal> {
+        let mut record = self.peer_record(cluster).await?.unwrap_or(PeerRecord {
+            hardware_model: String::new(),
+            plugins: Vec::new(),
+            transfer: Vec::new(),
+            fingerprint: None,
+            trusted: Vec::new(),
+        });
+        let mut plugins = Vec::new();
+        for plugin in &stream.certificates {
+            plugins.push(self.verified_plugin(cluster, plugin, stream.sent_at)?);
+        }
+        let trusted = stream.trust.iter().map(|one| (one.plugin.clone(), one.measurement));
+        record.plugins = plugins;
+        record.trusted = trusted.collect();
+        self.write_peer(cluster, record);
+        Ok(())
+    }
+
+    fn verified_plugin(
+        &self,
+        cluster: &str,
+        plugin: &PluginCertificates,
+        at_ms: u64,
+    ) -> Result<PeerPlugin, Refusal> {
+        let root = &self.host.identity.root;
+        let usage = mintmark_pki::chain::Usage::Any;
+        let chain = root.verify(&plugin.encryption, at_ms, usage).map_err(|_| untrusted())?;
+        let right = chain.id().cluster().to_string() == cluster
+            && chain.name() == plugin.plugin
+            && chain.kind() == mintmark_pki::LeafKind::Plugin
+            && chain.usage() == mintmark_pki::LeafUsage::Encryption;
+        let measurement = chain.measurement().filter(|_| right).ok_or_else(untrusted)?;
+        Ok(PeerPlugin {
+            name: plugin.plugin.clone(),
+            measurement,
+            encryption: plugin.encryption.clone(),
+        })
+    }
+}
+
+fn stream_place(cluster: &str) -> Key {
+    Key::new(tables::STREAMS, cluster.as_bytes())
+}
+
+pub(crate) fn head_ref(held: HeldRecord) -> HeadRef {
+    let HeldRecord { node, incarnation, sequence, hash } = held;
+    HeadRef { node, incarnation, sequence, hash }
+}
+
+pub(crate) fn held_record(head: &HeadRef) -> HeldRecord {
+    HeldRecord {
+        node: head.node.clone(),
+        incarnation: head.incarnation,
+        sequence: head.sequence,
+        hash: head.hash,
+    }
+}

@@ -1,0 +1,78 @@
+//! Where each kind of record is kept: table numbers and the forms of keys. Part of the disk format.
+
+use mintmark_store::Key;
+
+/// The host itself: one record.
+pub(crate) const HOST: u8 = 1;
+/// Keys and key sets, by plugin and name.
+pub(crate) const KEYS: u8 = 2;
+/// Plugins' own records, by plugin and key.
+pub(crate) const RECORDS: u8 = 3;
+/// Allotments, by plugin and entitlement.
+pub(crate) const ALLOTMENTS: u8 = 4;
+/// Counters of allotments, by entitlement and position.
+pub(crate) const COUNTERS: u8 = 5;
+/// Units, by entitlement and number.
+pub(crate) const UNITS: u8 = 6;
+/// Subjects, by product: unique in the store.
+pub(crate) const SUBJECTS: u8 = 7;
+/// Device serial numbers, by product: unique in the store.
+pub(crate) const SERIALS: u8 = 8;
+/// Hashes of device public keys: unique in the store.
+pub(crate) const DEVICE_KEYS: u8 = 9;
+/// Plugin versions, by name and version.
+pub(crate) const PLUGINS: u8 = 10;
+/// Components, by measurement and part.
+pub(crate) const COMPONENTS: u8 = 11;
+/// Active plugins and their identities, by name.
+pub(crate) const IDENTITIES: u8 = 12;
+/// Staged files, by id.
+pub(crate) const FILES: u8 = 13;
+/// Their content, by id and part.
+pub(crate) const FILE_PARTS: u8 = 14;
+/// Digests of messages that were accepted.
+pub(crate) const MESSAGES: u8 = 15;
+/// Other clusters, by SPIFFE URI.
+pub(crate) const PEERS: u8 = 16;
+/// Streams of messages, by the other cluster's SPIFFE URI.
+pub(crate) const STREAMS: u8 = 17;
+/// Messages that wait for an acknowledgement, by site and sequence.
+pub(crate) const OUTBOX: u8 = 18;
+/// People and stations, by role and name.
+pub(crate) const USERS: u8 = 19;
+/// What bundles covered, by node and sequence.
+pub(crate) const EXPORTS: u8 = 20;
+/// Heads that headquarters holds: at a site its own, at headquarters each site's.
+pub(crate) const HELD: u8 = 21;
+/// Numbers that only rise.
+pub(crate) const NUMBERS: u8 = 22;
+
+/// A key of two parts; the first holds no zero byte.
+pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {
+    Key::new(table, prefix(first, second.as_ref()))
+}
+
+/// What the keys of `first` begin with, followed by `rest`.
+pub(crate) fn prefix(first: &str, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(first.len() + 1 + rest.len());
+    bytes.extend_from_slice(first.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(rest);
+    bytes
+}
+
+/// The key of a unit.
+pub(crate) fn unit(entitlement: &str, number: u64) -> Key {
+    pair(UNITS, entitlement, number.to_be_bytes())
+}
+
+/// The key of an allotment's counter.
+pub(crate) fn counter(entitlement: &str, position: usize) -> Key {
+    let position = u8::try_from(position).expect("an allotment has ten counters");
+    pair(COUNTERS, entitlement, [position])
+}
+
+/// The key of part `part` of a file or component.
+pub(crate) fn part(table: u8, id: &str, part: u32) -> Key {
+    pair(table, id, part.to_be_bytes())
+}

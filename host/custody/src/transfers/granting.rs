@@ -1,0 +1,232 @@
+//! Headquarters signs a grant, and seals the keys under it to the site's host.
+
+use mintmark_crypto::hpke::Sender;
+use mintmark_crypto::random;
+use mintmark_exchange::canonical;
+use mintmark_exchange::grant::{
+    AcceptedPlugins, Grant, GrantPackage, PackageKind, PackageRef, SealedPackage, TermsError,
+};
+use mintmark_exchange::order::GRANT;
+use mintmark_exchange::product::{KeyOrigin, Product};
+use mintmark_exchange::proposal::GrantProposal;
+use mintmark_exchange::row::Event;
+use mintmark_model::policy::Content;
+use mintmark_model::{Reason, Refusal};
+use mintmark_pki::device::batch_ca;
+use mintmark_store::Key;
+
+use super::PACKAGE_INFO;
+use crate::call::Call;
+use crate::disk::key::KeyKind;
+use crate::keys::{OpenKey, OpenKeySet};
+use crate::peers::first_key;
+use crate::permit::{Certify, Export, LoadedKey};
+use crate::tables;
+use crate::types::ExportedGrant;
+
+/// The keys that go under a grant, as they were read.
+struct GrantKeys {
+    product_ca: Option<LoadedKey>,
+    batch: Option<LoadedKey>,
+    set: Option<LoadedKey>,
+}
+
+impl Call {
+    /// Signs a grant for a peer's plugin.
+    ///
+    /// # Errors
+    ///
+    /// `TERMS_INVALID`; `APPROVAL_REQUIRED` above the threshold; `NOT_FOUND` for the peer; `WRONG_STATE` for a key that was
+    /// exported before; what the policies of the keys say.
+    pub async fn export_grant(
+        &mut self,
+        cluster: &str,
+        plugin: &str,
+        proposal: &[u8],
+        product_ca: Option<&OpenKey>,
+        batch_key: Option<&OpenKey>,
+        key_set: Option<&OpenKeySet>,
+    ) -> Result<ExportedGrant, Refusal> {
+        self.check_claim("grant")?;
+        if !self.host.identity.is_headquarters() {
+            return Err(Refusal::denied("Only headquarters grants."));
+        }
+        let proposal = self.check_proposal(proposal)?;
+        let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
+        let transfer = first_key(&peer.transfer, self.now_ms())?;
+        let mut keys = self.grant_keys(product_ca, batch_key, key_set).await?;
+        check_keys(&proposal.product, &keys)?;
+        let number = self.next_number().await?;
+        let (product_ca, batch_ca) = self.certify_batch(&keys, &proposal, number)?;
+        let mut grant = Grant {
+            version: 1,
+            entitlement: format!("ent-{}", hex::encode(random::array::<8>())),
+            number,
+            order: proposal.order,
+            exporter: self.host.identity.uri(),
+            recipient,
+            issued_at: self.now_ms(),
+            product: proposal.product,
+            terms: proposal.terms,
+            product_ca,
+            batch_ca,
+            packages: Vec::new(),
+            accepted_plugins: AcceptedPlugins {
+                measurements: vec![device_key.measurement],
+                publishers: Vec::new(),
+            },
+        };
+        let packages = self.seal_packages(&mut keys, &grant, plugin, &transfer)?;
+        grant.packages = (packages.iter())
+            .map(|package| PackageRef { kind: package.kind, digest: package.digest() })
+            .collect();
+        grant.check().map_err(|error| terms_invalid(&error))?;
+        Ok(self.sign_grant(&grant, packages))
+    }
+
+    fn check_proposal(&self, proposal: &[u8]) -> Result<GrantProposal, Refusal> {
+        let proposal = GrantProposal::decode(proposal)
+            .map_err(|_| Refusal::new(Reason::TermsInvalid, "The proposal is malformed."))?;
+        proposal.check().map_err(|error| terms_invalid(&error))?;
+        if proposal.terms.total > self.host.settings.approval_units {
+            let most = self.host.settings.approval_units;
+            let detail = format!("Orders of more than {most} units need approvals.");
+            return Err(Refusal::new(Reason::ApprovalRequired, detail));
+        }
+        Ok(proposal)
+    }
+
+    async fn grant_keys(
+        &mut self,
+        product_ca: Option<&OpenKey>,
+        batch_key: Option<&OpenKey>,
+        key_set: Option<&OpenKeySet>,
+    ) -> Result<GrantKeys, Refusal> {
+        let mut keys = GrantKeys { product_ca: None, batch: None, set: None };
+        if let Some(key) = product_ca {
+            keys.product_ca = Some(self.load_key(&key.name).await?);
+        }
+        if let Some(key) = batch_key {
+            keys.batch = Some(self.load_key(&key.name).await?);
+        }
+        if let Some(set) = key_set {
+            keys.set = Some(self.load_key(&set.name).await?);
+        }
+        Ok(keys)
+    }
+
+    /// The next entitlement number of this headquarters.
+    async fn next_number(&mut self) -> Result<u32, Refusal> {
+        let place = Key::new(tables::NUMBERS, b"entitlement");
+        let last: u32 = self.read(&place).await?.unwrap_or(0);
+        let next = last.checked_add(1).ok_or_else(|| {
+            Refusal::new(Reason::QuotaExhausted, "There are no more entitlement numbers.")
+        })?;
+        self.view.write(place, next);
+        Ok(next)
+    }
+
+    /// The certificates of product CA and batch CA, where the product has certificates.
+    fn certify_batch(
+        &mut self,
+        keys: &GrantKeys,
+        proposal: &GrantProposal,
+        number: u32,
+    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Refusal> {
+        let (Some(product), Some(batch)) = (&keys.product_ca, &keys.batch) else {
+            return Ok((None, None));
+        };
+        let KeyKind::ProductCa(certificate) = product.record.kind.clone() else {
+            return Err(Refusal::invalid("The product CA is none."));
+        };
+        let permit = self.permit::<Certify>(product, Content::Certificate, None)?;
+        let signer = permit.signing_key(&self.host.vault)?;
+        let public_key = batch.record.public_key.as_deref().unwrap_or_default();
+        let (id, total) = (&proposal.product.id, proposal.terms.total);
+        let issued = batch_ca(&signer, &certificate, public_key, id, number, total, self.now_ms());
+        let issued = issued.map_err(|error| {
+            tracing::warn!(%error, "a batch CA could not be certified");
+            Refusal::invalid("The product CA does not fit the product.")
+        })?;
+        let certificate_hash = mintmark_crypto::digest::sha256(&issued);
+        self.record(Event::CaMade { name: batch.name.clone(), certificate_hash });
+        Ok((Some(certificate), Some(issued)))
+    }
+
+    fn seal_packages(
+        &mut self,
+        keys: &mut GrantKeys,
+        grant: &Grant,
+        plugin: &str,
+        transfer: &[u8],
+    ) -> Result<Vec<SealedPackage>, Refusal> {
+        let mut packages = Vec::new();
+        let listed =
+            [(PackageKind::BatchCa, keys.batch.take()), (PackageKind::KeySet, keys.set.take())];
+        for (kind, key) in listed {
+            let Some(mut key) = key else { continue };
+            packages.push(self.seal_package(kind, &key, grant, plugin, transfer)?);
+            key.record.exported = true;
+            self.update_key(key);
+        }
+        Ok(packages)
+    }
+
+    fn seal_package(
+        &mut self,
+        kind: PackageKind,
+        key: &LoadedKey,
+        grant: &Grant,
+        plugin: &str,
+        transfer: &[u8],
+    ) -> Result<SealedPackage, Refusal> {
+        if key.record.exported {
+            let detail = "The key went into another grant; every grant has keys of its own.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
+        let peer = Content::Peer { cluster: &grant.recipient, plugin };
+        let material = self.permit::<Export>(key, peer, None)?.material(&self.host.vault)?;
+        let unusable = |_| Refusal::not_found("transfer key of that peer");
+        let (encapsulated, mut sender) = Sender::new(transfer, PACKAGE_INFO).map_err(unusable)?;
+        let ciphertext = sender.seal(&grant.core_digest(), material.expose());
+        let operation = mintmark_model::Operation::Export;
+        self.key_used(key, operation, grant.recipient.as_bytes());
+        Ok(SealedPackage { kind, encapsulated, ciphertext })
+    }
+
+    fn sign_grant(&mut self, grant: &Grant, packages: Vec<SealedPackage>) -> ExportedGrant {
+        let signed = self.host.identity.sign_order(GRANT, canonical::encode(grant));
+        self.record(Event::GrantExported {
+            entitlement: grant.entitlement.clone(),
+            number: grant.number,
+            grant: grant.digest(),
+            recipient: grant.recipient.clone(),
+            total: grant.terms.total,
+            order: grant.order.clone(),
+        });
+        ExportedGrant {
+            entitlement: grant.entitlement.clone(),
+            number: grant.number,
+            grant: signed.encode(),
+            order: GrantPackage { grant: signed, packages }.encode(),
+        }
+    }
+}
+
+/// Keys are there exactly where the product needs them.
+fn check_keys(product: &Product, keys: &GrantKeys) -> Result<(), Refusal> {
+    let certified = product.template.is_some();
+    let derived = product.origin == KeyOrigin::Derived;
+    let fits = keys.product_ca.is_some() == certified
+        && keys.batch.is_some() == certified
+        && keys.set.is_some() == derived;
+    if fits {
+        return Ok(());
+    }
+    let detail = "Product CA and batch key go with a template, a key set with derived keys.";
+    Err(Refusal::new(Reason::TermsInvalid, detail))
+}
+
+pub(super) fn terms_invalid(error: &TermsError) -> Refusal {
+    Refusal::new(Reason::TermsInvalid, format!("The terms are refused: {error}."))
+}

@@ -1,0 +1,215 @@
+//! Receipts: headquarters acknowledges rows, and the site may go on.
+
+use mintmark_exchange::canonical;
+use mintmark_exchange::checkpoint::Checkpoint;
+use mintmark_exchange::message::HeadRef;
+use mintmark_exchange::order::{CHECKPOINT, RECEIPT, SignedOrder};
+use mintmark_exchange::receipt::{Holding, ReceiptBody};
+use mintmark_exchange::reconcile::Verdict;
+use mintmark_exchange::row::Event;
+use mintmark_model::escrow::Lease;
+use mintmark_model::{Reason, Refusal};
+use mintmark_pki::ClusterRole;
+use mintmark_store::Key;
+
+use crate::call::Call;
+use crate::disk::allotment::AllotmentRecord;
+use crate::disk::peer::{ExportRecord, HeldRecord};
+use crate::host::untrusted;
+use crate::messages::stream::held_record;
+use crate::types::{Digest, ImportedReceipt, VerifiedCheckpoint};
+use crate::{tables, units};
+
+impl Call {
+    /// Signs a receipt over checkpoints that a site's hosts signed.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for another verdict than clean, or checkpoints of several clusters; `UNTRUSTED_MESSAGE`.
+    pub async fn export_receipt(
+        &mut self,
+        bundle: &Digest,
+        checkpoints: &[Vec<u8>],
+        verdict: &str,
+    ) -> Result<Vec<u8>, Refusal> {
+        self.check_claim("receipt")?;
+        if !self.host.identity.is_headquarters() {
+            return Err(Refusal::denied("Only headquarters gives receipts."));
+        }
+        let verdict = match verdict {
+            "clean" => Verdict::Clean,
+            "clean-with-notes" => Verdict::CleanWithNotes,
+            _ => return Err(Refusal::invalid("Only clean bundles get receipts.")),
+        };
+        let mut verified = Vec::with_capacity(checkpoints.len());
+        for checkpoint in checkpoints {
+            verified.push(self.checkpoint(checkpoint)?);
+        }
+        let (Some(first), true) = (verified.first(), same_cluster(&verified)) else {
+            return Err(Refusal::invalid("A receipt is for the checkpoints of one site."));
+        };
+        let site = first.cluster.clone();
+        let body = ReceiptBody {
+            version: 1,
+            exporter: self.host.identity.uri(),
+            recipient: site.clone(),
+            bundle: *bundle,
+            heads: verified.iter().map(head_of).collect(),
+            verdict,
+            report: *bundle,
+            made_at: self.now_ms(),
+            exported_at: verified.iter().map(|one| one.made_at).min().unwrap_or_default(),
+            holds: first.counters.iter().map(holding).collect(),
+        };
+        for checkpoint in &verified {
+            self.hold(&site, checkpoint).await?;
+        }
+        let order = self.host.identity.sign_order(RECEIPT, canonical::encode(&body));
+        self.record(Event::ReceiptExported {
+            receipt: order.digest(RECEIPT),
+            recipient: site,
+            bundle: *bundle,
+            verdict,
+        });
+        Ok(order.encode())
+    }
+
+    /// Renews the audit-return lease of the allotments that the receipt's exporter granted.
+    ///
+    /// # Errors
+    ///
+    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`; `OUT_OF_ORDER` for a head that this ledger does not have.
+    pub async fn import_receipt(&mut self, order: &[u8]) -> Result<ImportedReceipt, Refusal> {
+        self.check_claim("import")?;
+        let order = SignedOrder::decode(order).map_err(|_| untrusted())?;
+        let body: ReceiptBody = order.open().map_err(|_| untrusted())?;
+        let chain = self.host.identity.verify_order(RECEIPT, &order, body.made_at)?;
+        let cluster = chain.id().cluster();
+        if cluster.role() != ClusterRole::Headquarters || cluster.to_string() != body.exporter {
+            return Err(untrusted());
+        }
+        if body.recipient != self.host.identity.uri() {
+            let detail = "The receipt is for another site.";
+            return Err(Refusal::new(Reason::WrongSite, detail));
+        }
+        let clean = matches!(body.verdict, Verdict::Clean | Verdict::CleanWithNotes);
+        if body.version != 1 || !clean {
+            return Err(untrusted());
+        }
+        let mut entitlements = Vec::new();
+        for head in &body.heads {
+            self.check_own_head(head).await?;
+            entitlements.extend(self.renew(&body, head).await?);
+        }
+        self.record(Event::ReceiptImported {
+            receipt: order.digest(RECEIPT),
+            exporter: body.exporter,
+            bundle: body.bundle,
+            verdict: body.verdict,
+            heads: body.heads,
+        });
+        Ok(ImportedReceipt { body: order.body, entitlements })
+    }
+
+    /// Checks a signed checkpoint of any cluster under our root.
+    ///
+    /// # Errors
+    ///
+    /// `UNTRUSTED_MESSAGE`.
+    pub fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Refusal> {
+        let order = SignedOrder::decode(checkpoint).map_err(|_| untrusted())?;
+        let body = self.checkpoint(checkpoint)?;
+        Ok(VerifiedCheckpoint { cluster: body.cluster, body: order.body })
+    }
+
+    fn checkpoint(&self, checkpoint: &[u8]) -> Result<Checkpoint, Refusal> {
+        let order = SignedOrder::decode(checkpoint).map_err(|_| untrusted())?;
+        let body: Checkpoint = order.open().map_err(|_| untrusted())?;
+        let chain = self.host.identity.verify_order(CHECKPOINT, &order, body.made_at)?;
+        let signer = chain.id().cluster().to_string();
+        if signer == body.cluster && body.version == 1 { Ok(body) } else { Err(untrusted()) }
+    }
+
+    /// Headquarters holds the rows up to a checkpoint from now on, and the site has what it acknowledged.
+    async fn hold(&mut self, site: &str, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+        let place = tables::pair(tables::HELD, site, checkpoint.node.as_bytes());
+        let held: Option<HeldRecord> = self.read(&place).await?;
+        let newer = held.is_none_or(|held| {
+            (held.incarnation, held.sequence) < (checkpoint.incarnation, checkpoint.to.sequence)
+        });
+        if newer {
+            self.view.write(place, held_record(&head_of(checkpoint)));
+        }
+        let mut stream = self.stream_record(site).await?;
+        stream.acknowledged = stream.acknowledged.max(checkpoint.applied_sequence);
+        self.write_stream(site, stream);
+        Ok(())
+    }
+
+    /// Renews the leases that the export at `head` is the base of.
+    async fn renew(&mut self, body: &ReceiptBody, head: &HeadRef) -> Result<Vec<String>, Refusal> {
+        let place = tables::pair(tables::EXPORTS, &head.node, head.sequence.to_be_bytes());
+        let export: Option<ExportRecord> = self.read(&place).await?;
+        let export = export.filter(|export| export.hash == head.hash).ok_or_else(|| {
+            let detail = "The receipt is for a bundle that this host did not export.";
+            Refusal::new(Reason::OutOfOrder, detail)
+        })?;
+        let own = tables::pair(tables::HELD, &self.host.identity.uri(), head.node.as_bytes());
+        let held: Option<HeldRecord> = self.read(&own).await?;
+        if held.is_none_or(|held| held.sequence < head.sequence) {
+            self.view.write(own, held_record(head));
+        }
+        let mut renewed = Vec::new();
+        for (place, mut record) in self.all_allotments().await? {
+            let grant = units::grant_of(&record)?;
+            if grant.exporter != body.exporter {
+                continue;
+            }
+            let drawn = export.drawn.iter().find(|(id, _)| *id == grant.entitlement);
+            let lease = Lease {
+                receipted_drawn: drawn.map_or(0, |(_, drawn)| *drawn),
+                due: export
+                    .made_at
+                    .saturating_add(grant.terms.audit_return.seconds.saturating_mul(1_000)),
+            };
+            apply(&mut record, lease);
+            self.rewrite_allotment(&place, record).await?;
+            self.renewals.push((grant.entitlement.clone(), lease));
+            renewed.push(grant.entitlement);
+        }
+        Ok(renewed)
+    }
+
+    async fn rewrite_allotment(
+        &mut self,
+        place: &Key,
+        record: AllotmentRecord,
+    ) -> Result<(), Refusal> {
+        // Reading it makes the commit depend on the version that was changed.
+        let _present: Option<AllotmentRecord> = self.read(place).await?;
+        self.view.write(place.clone(), record);
+        Ok(())
+    }
+}
+
+fn apply(record: &mut AllotmentRecord, lease: Lease) {
+    record.receipted_drawn = record.receipted_drawn.max(lease.receipted_drawn);
+    record.receipt_due = record.receipt_due.max(lease.due);
+}
+
+fn same_cluster(checkpoints: &[Checkpoint]) -> bool {
+    checkpoints.windows(2).all(|pair| pair[0].cluster == pair[1].cluster)
+}
+
+fn head_of(checkpoint: &Checkpoint) -> HeadRef {
+    HeadRef {
+        node: checkpoint.node.clone(),
+        incarnation: checkpoint.incarnation,
+        sequence: checkpoint.to.sequence,
+        hash: checkpoint.to.hash,
+    }
+}
+
+fn holding(counters: &mintmark_exchange::checkpoint::EntitlementCounters) -> Holding {
+    Holding { entitlement: counters.entitlement.clone(), devices: counters.counters.devices() }
+}

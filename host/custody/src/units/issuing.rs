@@ -1,0 +1,383 @@
+//! What a unit releases: a certificate, a sealed key, or both; once, and the same bytes ever after.
+
+use std::sync::Arc;
+
+use mintmark_crypto::digest::sha256;
+use mintmark_crypto::hpke::{Sender, Suite};
+use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
+use mintmark_crypto::{device_key, framed, random};
+use mintmark_exchange::grant::Grant;
+use mintmark_exchange::product::{Delivery, KeyOrigin};
+use mintmark_exchange::unit::UnitChange;
+use mintmark_model::escrow::{End, window_allows};
+use mintmark_model::policy::Content;
+use mintmark_model::{Reason, Refusal, Role, UnitState};
+use mintmark_pki::device::{DeviceProfile, device_certificate};
+use mintmark_pki::{Certificate, VerifiedCsr};
+use mintmark_store::Key;
+
+use super::OpenUnit;
+use super::work::keeps_identity;
+use crate::call::Call;
+use crate::disk::allotment::{ArtefactRecord, SealedKeyRecord};
+use crate::disk::host::UserRecord;
+use crate::permit::{Certify, Derive};
+use crate::types::{Artefact, SealedKey};
+use crate::{escrows, keys, tables};
+
+/// The HPKE `info` under which a device key is sealed to a device or a station.
+pub const DELIVERY_INFO: &[u8] = b"mintmark device key delivery v1";
+/// The label under which device keys are derived (03, 3.3).
+const DEVICE_KEY_LABEL: &str = "mintmark device key v1";
+
+/// To whom a unit's identity goes.
+struct Target {
+    delivery: Delivery,
+    /// For a key that the device made: the key itself; else the key to which the device key is sealed.
+    public_key: Vec<u8>,
+}
+
+impl Call {
+    /// Issues the certificate for the key of a checked CSR.
+    ///
+    /// # Errors
+    ///
+    /// `WRONG_STATE`, `DUPLICATE_KEY`, `KEY_MISMATCH`, `PERMISSION_DENIED`, `CSR_INVALID`, and those of the allotment's life.
+    pub async fn certify_csr(
+        &mut self,
+        unit: &OpenUnit,
+        csr: &VerifiedCsr,
+        fields: &[(String, String)],
+    ) -> Result<Artefact, Refusal> {
+        let public_key = csr.public_key_info().to_vec();
+        self.issue(unit, Target { delivery: Delivery::None, public_key }, fields).await
+    }
+
+    /// Makes or derives the unit's key, and seals it to the key of a checked CSR.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::certify_csr`].
+    pub async fn seal_to_device(
+        &mut self,
+        unit: &OpenUnit,
+        csr: &VerifiedCsr,
+        fields: &[(String, String)],
+    ) -> Result<Artefact, Refusal> {
+        let public_key = csr.public_key_info().to_vec();
+        self.issue(unit, Target { delivery: Delivery::SealedToDevice, public_key }, fields).await
+    }
+
+    /// Makes or derives the unit's key, and seals it to the encryption certificate of the calling station.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::certify_csr`].
+    pub async fn seal_to_station(
+        &mut self,
+        unit: &OpenUnit,
+        fields: &[(String, String)],
+    ) -> Result<Artefact, Refusal> {
+        let public_key = self.station_key().await?;
+        self.issue(unit, Target { delivery: Delivery::SealedToStation, public_key }, fields).await
+    }
+
+    /// What the unit released, if it did; releasing it again is a row.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED` for another station than the unit's; those of the allotment's life.
+    pub async fn unit_artefact(&mut self, unit: &OpenUnit) -> Result<Option<Artefact>, Refusal> {
+        if self.work(unit).await?.now.artefact.is_none() {
+            return Ok(None);
+        }
+        self.release_again(unit).await.map(Some)
+    }
+
+    async fn issue(
+        &mut self,
+        unit: &OpenUnit,
+        target: Target,
+        fields: &[(String, String)],
+    ) -> Result<Artefact, Refusal> {
+        if unit.grant.product.delivery != target.delivery {
+            let detail = "The grant does not let the device's key come this way.";
+            return Err(Refusal::denied(detail));
+        }
+        let work = self.work(unit).await?;
+        if let Some(artefact) = &work.now.artefact {
+            if !artefact.is_for(&target) {
+                let detail = "The unit belongs to another key.";
+                return Err(Refusal::new(Reason::KeyMismatch, detail));
+            }
+            return self.release_again(unit).await;
+        }
+        if work.now.state() != UnitState::Reserved {
+            let detail = format!("The unit is {}; it can not be issued.", work.now.state().name());
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
+        self.check_station(unit).await?;
+        self.check_life(&unit.grant).await?;
+        check_fields(&unit.grant, fields)?;
+        check_algorithm(&unit.grant, &target)?;
+        let artefact = self.make(unit, &target, fields).await?;
+        let answer = (&artefact).into();
+        let now = self.now_ms();
+        let work = self.work(unit).await?;
+        work.now.artefact = Some(artefact);
+        assert!(work.now.move_to(UnitState::Issued, now), "reserved units can be issued");
+        work.released = Some(work.now.clone());
+        let row = work.row(UnitChange::Issued, "");
+        let place = unit.place();
+        // Reserve and issue in one call are one row, at the time of the reservation.
+        self.rows.retain(|row| row.unit.as_ref() != Some(&place));
+        self.rows.push(row);
+        Ok(answer)
+    }
+
+    /// The stored identity, once more.
+    async fn release_again(&mut self, unit: &OpenUnit) -> Result<Artefact, Refusal> {
+        self.check_station(unit).await?;
+        let record = self.allotment_record(&unit.grant).await?;
+        let now = self.now_ms();
+        let terms = &unit.grant.terms;
+        if escrows::end(&record) == Some(End::Revoked) {
+            let detail = "Headquarters revoked the entitlement.";
+            return Err(Refusal::new(Reason::Revoked, detail));
+        }
+        if now > terms.not_after.saturating_add(terms.grace_seconds.saturating_mul(1_000)) {
+            let detail = "The entitlement's window and its grace are over.";
+            return Err(Refusal::new(Reason::Expired, detail));
+        }
+        let work = self.work(unit).await?;
+        let state = work.now.state();
+        let artefact = work.now.artefact.as_ref();
+        let kept = artefact.filter(|artefact| keeps_identity(state) && !artefact.key_dropped);
+        let Some(kept) = kept else {
+            let detail =
+                format!("The unit is {}; its identity is not released again.", state.name());
+            return Err(Refusal::new(Reason::WrongState, detail));
+        };
+        let answer = kept.into();
+        if work.released.is_none() {
+            let row = work.row(UnitChange::Released, "");
+            self.rows.push(row);
+        }
+        Ok(answer)
+    }
+
+    async fn make(
+        &mut self,
+        unit: &OpenUnit,
+        target: &Target,
+        fields: &[(String, String)],
+    ) -> Result<ArtefactRecord, Refusal> {
+        let (public_key, sealed_key) = match target.delivery {
+            Delivery::None => (target.public_key.clone(), None),
+            Delivery::SealedToDevice | Delivery::SealedToStation => {
+                let key = self.device_key(unit).await?;
+                (key.public_key_info().to_vec(), Some(seal(&key, &target.public_key)?))
+            }
+        };
+        self.pin(unit, &public_key).await?;
+        let certificate = self.certify(unit, &public_key, fields).await?;
+        Ok(ArtefactRecord {
+            public_key,
+            certificate,
+            recipient: sealed_key.as_ref().map(|_| sha256(&target.public_key)),
+            sealed_key,
+            nonce: random::array(),
+            key_dropped: false,
+        })
+    }
+
+    /// Makes sure that the key belongs to no other unit of this store, and to this one from now on.
+    async fn pin(&mut self, unit: &OpenUnit, public_key: &[u8]) -> Result<(), Refusal> {
+        let hash = sha256(public_key);
+        let place = Key::new(tables::DEVICE_KEYS, hash);
+        self.claim(&place).await?;
+        let (taken, version) = self.view.peek_versioned(&place).await?;
+        let here = self.units.values().any(|work| work.pinned == Some(hash));
+        if taken.is_some() || here {
+            let detail = "The key belongs to another device.";
+            return Err(Refusal::new(Reason::DuplicateKey, detail));
+        }
+        let work = self.work(unit).await?;
+        work.pinned = Some(hash);
+        work.reads.push((place, version));
+        Ok(())
+    }
+
+    /// The unit's own key: made here, or derived from the entitlement's secret.
+    async fn device_key(&mut self, unit: &OpenUnit) -> Result<SigningKey, Refusal> {
+        let grant = &unit.grant;
+        let algorithm = algorithm_of(grant)?;
+        if grant.product.origin == KeyOrigin::SiteBorn {
+            return Ok(SigningKey::generate(algorithm));
+        }
+        let set = self.load_key(&keys::set_name(&grant.entitlement)).await?;
+        let through = Some(grant.entitlement.as_str());
+        let permit = self.permit::<Derive>(&set, Content::None, through)?;
+        let secret = permit.secret(&self.host.vault)?;
+        Ok(device_key(algorithm, &secret, &device_key_info(grant, unit.number)))
+    }
+
+    /// The device's certificate, where the grant has a template.
+    async fn certify(
+        &mut self,
+        unit: &OpenUnit,
+        public_key: &[u8],
+        fields: &[(String, String)],
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let grant = Arc::clone(&unit.grant);
+        let Some(template) = &grant.product.template else { return Ok(None) };
+        let batch_ca = grant.batch_ca.as_ref().ok_or_else(|| Refusal::not_found("batch CA"))?;
+        let key = self.load_key(&keys::batch_name(&grant.entitlement)).await?;
+        let through = Some(grant.entitlement.as_str());
+        let permit = self.permit::<Certify>(&key, Content::Certificate, through)?;
+        let signer = permit.signing_key(&self.host.vault)?;
+        let issued_at = self.now_ms();
+        let work = self.work(unit).await?;
+        let field = |name: &str| {
+            fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone())
+        };
+        let profile = DeviceProfile {
+            serial_number: work.certificate_serial(),
+            device_serial: work.now.serial.clone(),
+            organization: template.organization.clone(),
+            organizational_unit: field("organizational-unit"),
+            model: template.model.clone(),
+            common_name: field("common-name")
+                .unwrap_or_else(|| format!("{} {}", template.model, work.now.serial)),
+        };
+        device_certificate(&signer, batch_ca, public_key, &profile, issued_at).map(Some).map_err(
+            |error| {
+                tracing::warn!(%error, "a device certificate could not be made");
+                Refusal::invalid("The certificate's fields do not fit the profile.")
+            },
+        )
+    }
+
+    /// A unit belongs to the station that reserved it.
+    async fn check_station(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+        let caller = self.session.principal.to_string();
+        let work = self.work(unit).await?;
+        if work.now.station == caller {
+            return Ok(());
+        }
+        Err(Refusal::denied("The unit belongs to another station; an operator hands it over."))
+    }
+
+    async fn check_life(&mut self, grant: &Grant) -> Result<(), Refusal> {
+        let record = self.allotment_record(grant).await?;
+        match escrows::end(&record) {
+            Some(End::Revoked) => {
+                Err(Refusal::new(Reason::Revoked, "Headquarters revoked the entitlement."))
+            }
+            Some(End::Closed) => Err(Refusal::new(Reason::Closed, "The entitlement is closed.")),
+            None => window_allows(&escrows::limits(&grant.terms), self.began),
+        }
+    }
+
+    /// The public key to which keys for the calling station are sealed.
+    async fn station_key(&mut self) -> Result<Vec<u8>, Refusal> {
+        let none = || Refusal::denied("The caller has no certificate to which keys are sealed.");
+        if self.session.principal.role != Role::Station {
+            return Err(none());
+        }
+        let place = tables::pair(tables::USERS, Role::Station.name(), &self.session.principal.name);
+        let user: UserRecord = self.read(&place).await?.ok_or_else(none)?;
+        let certificate = user.sealing_certificate.ok_or_else(none)?;
+        let certificate = Certificate::parse(&certificate).map_err(|_| none())?;
+        Ok(certificate.public_key_info().to_vec())
+    }
+}
+
+impl ArtefactRecord {
+    fn is_for(&self, target: &Target) -> bool {
+        match self.recipient {
+            Some(recipient) => recipient == sha256(&target.public_key),
+            None => self.public_key == target.public_key,
+        }
+    }
+}
+
+impl From<&ArtefactRecord> for Artefact {
+    fn from(record: &ArtefactRecord) -> Self {
+        let sealed_key = record.sealed_key.as_ref().map(|sealed| SealedKey {
+            suite: sealed.suite.clone(),
+            encapsulated_key: sealed.encapsulated_key.clone(),
+            ciphertext: sealed.ciphertext.clone(),
+        });
+        Self {
+            public_key: record.public_key.clone(),
+            certificate: record.certificate.clone(),
+            sealed_key,
+            confirm_nonce: record.nonce,
+        }
+    }
+}
+
+/// What the key of a unit is derived by: the same at headquarters and at the site.
+fn device_key_info(grant: &Grant, unit: u64) -> Vec<u8> {
+    let fields: [&[u8]; 4] = [
+        grant.product.algorithm.as_bytes(),
+        grant.product.id.as_bytes(),
+        grant.entitlement.as_bytes(),
+        &unit.to_be_bytes(),
+    ];
+    framed(DEVICE_KEY_LABEL, &fields)
+}
+
+fn algorithm_of(grant: &Grant) -> Result<SignatureAlgorithm, Refusal> {
+    SignatureAlgorithm::from_name(&grant.product.algorithm).ok_or_else(|| {
+        Refusal::new(Reason::TermsInvalid, "The grant names an algorithm that is not known.")
+    })
+}
+
+/// A key that the device made must have the product's algorithm; one that it shows for delivery must be one to which can
+/// be sealed.
+fn check_algorithm(grant: &Grant, target: &Target) -> Result<(), Refusal> {
+    let fits = match target.delivery {
+        Delivery::None => {
+            let shown = SignatureAlgorithm::for_public_key(&target.public_key);
+            shown.is_ok_and(|shown| shown.name() == grant.product.algorithm)
+        }
+        Delivery::SealedToDevice | Delivery::SealedToStation => {
+            Suite::for_public_key(&target.public_key).is_ok()
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let detail = "The key in the request has an algorithm that the product does not allow.";
+    Err(Refusal::new(Reason::CsrInvalid, detail))
+}
+
+/// Only fields that the template leaves open, within their bounds.
+fn check_fields(grant: &Grant, fields: &[(String, String)]) -> Result<(), Refusal> {
+    const KNOWN: [&str; 2] = ["common-name", "organizational-unit"];
+    let open = grant.product.template.as_ref().map_or(&[][..], |template| &template.fields);
+    for (index, (name, value)) in fields.iter().enumerate() {
+        let field = open.iter().find(|field| field.name == *name);
+        let fits = field.is_some_and(|field| {
+            let length = 1..=(field.max_bytes.min(64) as usize);
+            length.contains(&value.len()) && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        });
+        let twice = fields[..index].iter().any(|(other, _)| other == name);
+        if !fits || twice || !KNOWN.contains(&name.as_str()) {
+            let detail = "A field is not one that the certificate's template leaves open.";
+            return Err(Refusal::invalid(detail));
+        }
+    }
+    Ok(())
+}
+
+/// Seals a device's private key; the private key is dropped with this call.
+fn seal(key: &SigningKey, recipient: &[u8]) -> Result<SealedKeyRecord, Refusal> {
+    let unusable = |_| Refusal::new(Reason::CsrInvalid, "Nothing can be sealed to this key.");
+    let suite = Suite::for_public_key(recipient).map_err(unusable)?;
+    let (encapsulated_key, mut sender) = Sender::new(recipient, DELIVERY_INFO).map_err(unusable)?;
+    let ciphertext = sender.seal(key.public_key_info(), key.to_pkcs8().expose());
+    Ok(SealedKeyRecord { suite: suite.name().to_owned(), encapsulated_key, ciphertext })
+}

@@ -1,0 +1,1 @@
+//! The mintmark program: command line, configuration, wiring, demo.

@@ -1,0 +1,376 @@
+//! The escrow of an allotment: decides draws in memory, against what is committed and what is under way.
+//!
+//! Many calls draw from one allotment at once, and each commits later, together with others. If each read and wrote the
+//! counters, one of them would succeed per sync. So a draw is decided here, provisionally: committed and tentative units
+//! together never exceed a limit, hence the escrow can only be stricter than the store. The commit inserts rows that must
+//! not exist and adds to bounded counters, which commute. A draw that comes to nothing is given back.
+
+use std::collections::BTreeSet;
+
+use crate::rate::{Rate, Window};
+use crate::{Counters, Reason, Refusal, UnitState};
+
+/// How long to wait where only draws under way stand in the way.
+const TENTATIVE_WAIT_MS: u64 = 50;
+
+/// The limits of an allotment, as its grant says them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Begin of the window, site time in milliseconds.
+    pub not_before: u64,
+    /// End of the window, site time in milliseconds.
+    pub not_after: u64,
+    /// All must hold.
+    pub rates: Vec<Rate>,
+    /// The most units reserved or issued at once.
+    pub max_in_doubt: u64,
+    /// The most units reserved after the heads of the newest receipt.
+    pub audit_return_units: u64,
+}
+
+/// What ends an allotment; nothing revives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Headquarters revoked it.
+    Revoked,
+    /// It was closed.
+    Closed,
+}
+
+/// What the newest receipt says about an allotment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Units drawn up to the receipt's heads.
+    pub receipted_drawn: u64,
+    /// Site time at which reservations stop without a further receipt, in milliseconds.
+    pub due: u64,
+}
+
+/// When a draw is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Site time in milliseconds.
+    pub site_ms: u64,
+    /// The monotonic clock in milliseconds.
+    pub monotonic_ms: u64,
+    /// Whether the clock can be relied on.
+    pub suspect: bool,
+}
+
+/// A draw that was decided and is not committed yet.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a draft is settled or given back, else its unit is blocked until the next start"]
+pub struct Draft {
+    /// The unit's number.
+    pub number: u64,
+    /// When it was decided.
+    pub moment: Moment,
+}
+
+/// One allotment's escrow on this node.
+#[derive(Debug)]
+pub struct Escrow {
+    limits: Limits,
+    end: Option<End>,
+    committed: Counters,
+    tentative: u64,
+    next: u64,
+    free: BTreeSet<u64>,
+    windows: Vec<Window>,
+    lease: Lease,
+}
+
+/// What a start finds about an allotment.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Its limits.
+    pub limits: Limits,
+    /// Whether it has ended.
+    pub end: Option<End>,
+    /// Its counters.
+    pub counters: Counters,
+    /// One more than the highest unit number.
+    pub next: u64,
+    /// Unit numbers below `next` that have no row.
+    pub free: BTreeSet<u64>,
+    /// For each rate, the units that its last window held.
+    pub held: Vec<u64>,
+    /// From the newest receipt, or from the import.
+    pub lease: Lease,
+    /// The monotonic clock at the start, in milliseconds.
+    pub monotonic_ms: u64,
+}
+
+impl Escrow {
+    /// The escrow of an allotment as a start finds it.
+    #[must_use]
+    pub fn open(opening: Opening) -> Self {
+        let now = opening.monotonic_ms;
+        let windows = (opening.limits.rates.iter().enumerate())
+            .map(|(index, rate)| {
+                let held = opening.held.get(index).copied().unwrap_or(rate.units);
+                Window::new(*rate, held.min(rate.units), now)
+            })
+            .collect();
+        Self {
+            limits: opening.limits,
+            end: opening.end,
+            committed: opening.counters,
+            tentative: 0,
+            next: opening.next,
+            free: opening.free,
+            windows,
+            lease: opening.lease,
+        }
+    }
+
+    /// Decides whether one more unit may be reserved now, and which.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that does not allow it.
+    pub fn draw(&mut self, moment: Moment) -> Result<Draft, Refusal> {
+        self.check_life(moment)?;
+        self.check_quota()?;
+        self.check_receipt(moment)?;
+        self.check_in_doubt()?;
+        self.check_rates(moment)?;
+        for window in &mut self.windows {
+            window.reserve(moment.monotonic_ms);
+        }
+        self.tentative += 1;
+        let number = self.free.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        Ok(Draft { number, moment })
+    }
+
+    /// The draft's unit is committed, in [`UnitState::Reserved`].
+    pub fn settle(&mut self, draft: Draft) {
+        let Draft { .. } = draft;
+        self.tentative -= 1;
+        self.committed.unused -= 1;
+        self.committed.reserved += 1;
+    }
+
+    /// The draft came to nothing: number and slots are free again.
+    pub fn give_back(&mut self, draft: Draft) {
+        self.tentative -= 1;
+        self.free.insert(draft.number);
+        for window in &mut self.windows {
+            window.give_back(draft.moment.monotonic_ms);
+        }
+    }
+
+    /// A committed unit went from one state to another.
+    pub fn moved(&mut self, from: UnitState, to: UnitState) {
+        let mut counts = self.committed.in_row_order();
+        let source = Counters::position(from);
+        counts[source] = counts[source].saturating_sub(1);
+        counts[Counters::position(to)] += 1;
+        self.committed = Counters::from_row_order(counts);
+    }
+
+    /// A receipt was committed.
+    pub fn renew(&mut self, lease: Lease) {
+        self.lease.receipted_drawn = self.lease.receipted_drawn.max(lease.receipted_drawn);
+        self.lease.due = self.lease.due.max(lease.due);
+    }
+
+    /// The newest lease.
+    #[must_use]
+    pub const fn lease(&self) -> Lease {
+        self.lease
+    }
+
+    fn check_life(&self, moment: Moment) -> Result<(), Refusal> {
+        match self.end {
+            Some(End::Revoked) => {
+                let detail = "Headquarters revoked the entitlement.";
+                return Err(Refusal::new(Reason::Revoked, detail));
+            }
+            Some(End::Closed) => {
+                return Err(Refusal::new(Reason::Closed, "The entitlement is closed."));
+            }
+            None => {}
+        }
+        window_allows(&self.limits, moment)
+    }
+
+    fn check_quota(&self) -> Result<(), Refusal> {
+        if self.committed.unused > self.tentative {
+            return Ok(());
+        }
+        if self.committed.unused > 0 {
+            let detail = "The last units are being drawn; one may come back.";
+            return Err(Refusal::new(Reason::RateLimited, detail).retry_after(TENTATIVE_WAIT_MS));
+        }
+        let credited = self.committed.credited;
+        let detail = format!("All {credited} units are taken; ask headquarters for more.");
+        Err(Refusal::new(Reason::QuotaExhausted, detail))
+    }
+
+    fn check_receipt(&self, moment: Moment) -> Result<(), Refusal> {
+        let since = self.committed.drawn() + self.tentative;
+        let since = since.saturating_sub(self.lease.receipted_drawn);
+        let limit = self.limits.audit_return_units;
+        if since >= limit || moment.site_ms >= self.lease.due {
+            let why = if since >= limit {
+                format!("{since} units were reserved since the newest receipt")
+            } else {
+                "the time for a receipt is over".to_owned()
+            };
+            let detail = format!("{why}; export a bundle and import headquarters' receipt.");
+            return Err(Refusal::new(Reason::ReceiptOverdue, detail));
+        }
+        Ok(())
+    }
+
+    fn check_in_doubt(&self) -> Result<(), Refusal> {
+        let in_doubt = self.committed.in_doubt() + self.tentative;
+        if in_doubt < self.limits.max_in_doubt {
+            return Ok(());
+        }
+        let detail = format!("{in_doubt} units are in doubt; confirm, fail or scrap some first.");
+        Err(Refusal::new(Reason::InDoubtExhausted, detail))
+    }
+
+    fn check_rates(&mut self, moment: Moment) -> Result<(), Refusal> {
+        let wait = |window: &mut Window| window.wait_ms(moment.monotonic_ms);
+        let Some((index, wait_ms)) = (self.windows.iter_mut().map(wait).enumerate())
+            .max_by_key(|(_, wait_ms)| *wait_ms)
+            .filter(|(_, wait_ms)| *wait_ms > 0)
+        else {
+            return Ok(());
+        };
+        let rate = self.windows[index].rate();
+        let detail = format!("{} units in {} s are taken.", rate.units, rate.per_ms / 1_000);
+        Err(Refusal::new(Reason::RateLimited, detail).retry_after(wait_ms))
+    }
+}
+
+/// Whether window-dependent acts are allowed at `moment`.
+///
+/// # Errors
+///
+/// `CLOCK_SUSPECT`, `NOT_YET_VALID` or `EXPIRED`.
+pub fn window_allows(limits: &Limits, moment: Moment) -> Result<(), Refusal> {
+    if moment.suspect {
+        let detail = "The clock jumped; correct it, or have an admin acknowledge it.";
+        return Err(Refusal::new(Reason::ClockSuspect, detail));
+    }
+    if moment.site_ms < limits.not_before {
+        let detail = "The entitlement's window has not begun.";
+        return Err(Refusal::new(Reason::NotYetValid, detail));
+    }
+    if moment.site_ms > limits.not_after {
+        return Err(Refusal::new(Reason::Expired, "The entitlement's window has ended."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escrow(total: u64, change: impl FnOnce(&mut Limits)) -> Escrow {
+        let mut limits = Limits {
+            not_before: 0,
+            not_after: 1_000_000,
+            rates: vec![],
+            max_in_doubt: u64::MAX,
+            audit_return_units: u64::MAX,
+        };
+        change(&mut limits);
+        Escrow::open(Opening {
+            held: vec![0; limits.rates.len()],
+            limits,
+            end: None,
+            counters: Counters::credited(total),
+            next: 0,
+            free: BTreeSet::new(),
+            lease: Lease { receipted_drawn: 0, due: u64::MAX },
+            monotonic_ms: 0,
+        })
+    }
+
+    const fn at(ms: u64) -> Moment {
+        Moment { site_ms: ms, monotonic_ms: ms, suspect: false }
+    }
+
+    fn refused(escrow: &mut Escrow, moment: Moment) -> Reason {
+        escrow.draw(moment).unwrap_err().reason
+    }
+
+    #[test]
+    fn i1_never_one_too_many() {
+        let mut escrow = escrow(2, |_| ());
+        let first = escrow.draw(at(0)).unwrap();
+        let second = escrow.draw(at(0)).unwrap();
+        assert_eq!((first.number, second.number), (0, 1));
+        // Only tentative draws stand in the way: not final.
+        assert_eq!(refused(&mut escrow, at(0)), Reason::RateLimited);
+        escrow.settle(first);
+        escrow.give_back(second);
+        let again = escrow.draw(at(0)).unwrap();
+        assert_eq!(again.number, 1);
+        escrow.settle(again);
+        assert_eq!(refused(&mut escrow, at(0)), Reason::QuotaExhausted);
+    }
+
+    #[test]
+    fn the_401st_in_ten_seconds_waits() {
+        let rate = Rate { units: 400, per_ms: 10_000 };
+        let mut escrow = escrow(1_000, |limits| limits.rates = vec![rate]);
+        for _ in 0..400 {
+            let draft = escrow.draw(at(100)).unwrap();
+            escrow.settle(draft);
+        }
+        let refusal = escrow.draw(at(1_100)).unwrap_err();
+        assert_eq!((refusal.reason, refusal.retry_after_ms), (Reason::RateLimited, Some(9_000)));
+        escrow.draw(at(10_100)).map(|draft| escrow.settle(draft)).unwrap();
+    }
+
+    #[test]
+    fn in_doubt_and_receipts_stop_reservations() {
+        let mut escrow = escrow(10, |limits| {
+            limits.max_in_doubt = 2;
+            limits.audit_return_units = 3;
+        });
+        for _ in 0..2 {
+            let draft = escrow.draw(at(0)).unwrap();
+            escrow.settle(draft);
+        }
+        assert_eq!(refused(&mut escrow, at(0)), Reason::InDoubtExhausted);
+        escrow.moved(UnitState::Reserved, UnitState::Issued);
+        assert_eq!(refused(&mut escrow, at(0)), Reason::InDoubtExhausted);
+        escrow.moved(UnitState::Issued, UnitState::Confirmed);
+        let draft = escrow.draw(at(0)).unwrap();
+        escrow.settle(draft);
+        assert_eq!(refused(&mut escrow, at(0)), Reason::ReceiptOverdue);
+        escrow.renew(Lease { receipted_drawn: 3, due: u64::MAX });
+        escrow.moved(UnitState::Reserved, UnitState::Issued);
+        escrow.moved(UnitState::Issued, UnitState::Confirmed);
+        escrow.draw(at(0)).map(|draft| escrow.settle(draft)).unwrap();
+    }
+
+    #[test]
+    fn time_bounds_the_window_and_a_suspect_clock_stops_it() {
+        let mut escrow = escrow(10, |limits| limits.not_before = 5);
+        assert_eq!(refused(&mut escrow, at(4)), Reason::NotYetValid);
+        assert_eq!(refused(&mut escrow, at(1_000_001)), Reason::Expired);
+        assert_eq!(refused(&mut escrow, Moment { suspect: true, ..at(6) }), Reason::ClockSuspect);
+        escrow.lease.due = 6;
+        assert_eq!(refused(&mut escrow, at(6)), Reason::ReceiptOverdue);
+    }
+
+    #[test]
+    fn what_has_ended_stays_ended() {
+        for (end, reason) in [(End::Revoked, Reason::Revoked), (End::Closed, Reason::Closed)] {
+            let mut escrow = escrow(1, |_| ());
+            escrow.end = Some(end);
+            assert_eq!(refused(&mut escrow, at(0)), reason);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the services work with: custody, the plugins, and what is told about both.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arc_swap::ArcSwap;
+use mintmark_custody::Custody;
+use mintmark_runtime::Runtime;
+use tokio::sync::Mutex;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{proto::ADMIN_DESCRIPTORS, reflection::Catalogue};
+
+/// Shared by all services; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) custody: Custody,
+    pub(crate) runtime: Runtime,
+    /// What reflection tells.
+    pub(crate) catalogue: Arc<ArcSwap<Catalogue>>,
+    /// What health tells, and the plugins' services that it knows.
+    health: Arc<Mutex<Health>>,
+}
+
+struct Health {
+    reporter: HealthReporter,
+    plugins: BTreeSet<String>,
+}
+
+/// The host's own services, as health names them.
+const SERVICES: &[&str] = &[
+    "mintmark.admin.v1.Files",
+    "mintmark.admin.v1.Outbox",
+    "mintmark.admin.v1.Peers",
+    "mintmark.admin.v1.Plugins",
+    "mintmark.admin.v1.Status",
+    "mintmark.admin.v1.Users",
+];
+
+impl Host {
+    pub(crate) fn new(custody: Custody, runtime: Runtime, reporter: HealthReporter) -> Self {
+        let health = Health { reporter, plugins: BTreeSet::new() };
+        Self {
+            custody,
+            runtime,
+            catalogue: Arc::default(),
+            health: Arc::new(Mutex::new(health)),
+        }
+    }
+
+    /// Tells reflection and health what is served now.
+    pub(crate) async fn refresh(&self) {
+        let mut health = self.health.lock().await;
+        let active = self.runtime.active();
+        let descriptors = active.iter().map(|plugin| plugin.descriptors());
+        self.catalogue.store(Arc::new(catalogue(descriptors)));
+        let services = active.iter().flat_map(|plugin| plugin.services());
+        health.report(services.map(str::to_owned).collect()).await;
+    }
+}
+
+impl Health {
+    async fn report(&mut self, plugins: BTreeSet<String>) {
+        for service in SERVICES {
+            self.reporter.set_service_status(*service, ServingStatus::Serving).await;
+        }
+        for service in &plugins {
+            self.reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
+        for gone in self.plugins.difference(&plugins) {
+            self.reporter.set_service_status(gone, ServingStatus::NotServing).await;
+        }
+        self.plugins = plugins;
+    }
+}
+
+/// The host's own descriptors come first, so that no plugin's can stand before them.
+fn catalogue<'a>(plugins: impl Iterator<Item = &'a [u8]>) -> Catalogue {
+    let own = [
+        ADMIN_DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    ];
+    let mut catalogue = Catalogue::default();
+    for encoded in own.into_iter().chain(plugins) {
+        if let Err(error) = catalogue.add(encoded) {
+            tracing::warn!(%error, "descriptors that reflection cannot tell");
+        }
+    }
+    catalogue
+}

@@ -1,0 +1,126 @@
+//! The listener: accepts, serves, drains.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use mintmark_custody::Custody;
+use mintmark_runtime::Runtime;
+use tokio::{net::TcpListener, sync::Notify};
+use tonic::transport;
+
+use crate::{
+    acceptor::Acceptor,
+    front::Front,
+    host::Host,
+    limits, services,
+    tls::{self, Identity},
+};
+
+/// A host's gRPC server, bound to its address.
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    acceptor: Acceptor,
+    front: Front,
+}
+
+/// Why there is no server, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener has no address.
+    #[error("the listener cannot be used")]
+    Listener(#[source] io::Error),
+    /// The host's certificates cannot be used for TLS.
+    #[error("the host's certificates cannot be used for TLS")]
+    Identity(#[source] rustls::Error),
+    /// Serving ended by itself.
+    #[error("serving failed")]
+    Transport(#[source] transport::Error),
+}
+
+impl Server {
+    /// Prepares to serve `custody` and the plugins of `runtime` on `listener`. Connections wait until [`Self::serve`].
+    ///
+    /// # Errors
+    ///
+    /// A listener without an address, or certificates that cannot be used.
+    pub async fn bind(
+        listener: TcpListener,
+        custody: Custody,
+        runtime: Runtime,
+    ) -> Result<Self, ServeError> {
+        let local_addr = listener.local_addr().map_err(ServeError::Listener)?;
+        let acceptor = acceptor(&custody).map_err(ServeError::Identity)?;
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let host = Host::new(custody, runtime, reporter);
+        host.refresh().await;
+        let front = Front::new(host.clone(), services::routes(&host, health));
+        Ok(Self { listener, local_addr, acceptor, front })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown`, then lets running calls finish for at most [`limits::DRAIN_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// What ended serving before `shutdown`.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let stopping = Arc::new(Notify::new());
+        let told = Arc::clone(&stopping);
+        let signal = async move {
+            shutdown.await;
+            told.notify_one();
+        };
+        let incoming = self.acceptor.run(self.listener);
+        let serving = settings().serve_with_incoming_shutdown(self.front, incoming, signal);
+        let overdue = async {
+            stopping.notified().await;
+            tokio::time::sleep(limits::DRAIN_MAX).await;
+        };
+        tokio::select! {
+            ended = serving => ended.map_err(ServeError::Transport),
+            () = overdue => {
+                tracing::warn!("calls that still run are given up");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Who may connect is custody's to say.
+fn acceptor(custody: &Custody) -> Result<Acceptor, rustls::Error> {
+    let (clock, door) = (custody.clone(), custody.clone());
+    let identity = custody.tls_identity();
+    let identity =
+        Identity { chain: identity.chain, key_pkcs8: identity.private_key_pkcs8.expose() };
+    let tls = tls::server(custody.trust_root(), identity, Box::new(move || clock.site_time_ms()))?;
+    let authenticate = move |chain: &[Vec<u8>]| {
+        door.authenticate(chain).map(|authenticated| authenticated.principal)
+    };
+    Ok(Acceptor::new(tls, Arc::new(authenticate)))
+}
+
+/// tonic's settings: every limit that it has, none left at its default.
+fn settings() -> transport::Server {
+    transport::Server::builder()
+        .accept_http1(false)
+        .timeout(limits::CALL_MAX)
+        .concurrency_limit_per_connection(limits::STREAMS_PER_CONNECTION_MAX as usize)
+        .load_shed(true)
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .max_connection_age(limits::CONNECTION_AGE_MAX)
+        .max_connection_age_grace(limits::CONNECTION_GRACE)
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .http2_adaptive_window(Some(false))
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS_PENDING_MAX))
+        .http2_max_local_error_reset_streams(Some(limits::RESETS_LOCAL_MAX))
+        .max_frame_size(limits::FRAME_BYTES_MAX)
+}

@@ -1,0 +1,149 @@
+//! Compiled code: made off the request path, one component at a time, and kept on disk under a MAC of the host.
+//!
+//! Loading compiled code is running it, so what is on disk counts only after custody's MAC over engine, component and
+//! code was checked, on the very buffer that is then loaded. What does not verify is made again.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use mintmark_custody::{Custody, Digest};
+
+use crate::error::Error;
+
+/// The file's begin: the MAC.
+const MAC_BYTES: usize = 32;
+
+/// The largest file that is read. Compiled code is a few times as large as the component.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+const LABEL: &[u8] = b"mintmark/compiled-code/1";
+
+/// Compiles components, or finds them compiled.
+pub(crate) struct Compiler {
+    engine: Engine,
+    custody: Custody,
+    cache: Option<Arc<Dir>>,
+    one_at_a_time: Arc<Semaphore>,
+}
+
+impl Compiler {
+    /// A compiler whose results are kept in `cache`, where there is one. The directory is the host's alone.
+    pub(crate) fn new(engine: Engine, custody: Custody, cache: Option<Dir>) -> Self {
+        let one_at_a_time = Arc::new(Semaphore::new(1));
+        Self { engine, custody, cache: cache.map(Arc::new), one_at_a_time }
+    }
+
+    /// The code of the component with this measurement.
+    pub(crate) async fn compile(
+        &self,
+        measurement: Digest,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<Component, Error> {
+        let turn = Arc::clone(&self.one_at_a_time).acquire_owned().await;
+        let turn = turn.expect("nobody closes the semaphore");
+        let job = Job {
+            engine: self.engine.clone(),
+            custody: self.custody.clone(),
+            cache: self.cache.clone(),
+            measurement,
+        };
+        let work = move || {
+            let code = job.run(&bytes);
+            drop(turn);
+            code
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(code) => code,
+            Err(_) => Err(Error::Compile("the compiler failed".into())),
+        }
+    }
+}
+
+struct Job {
+    engine: Engine,
+    custody: Custody,
+    cache: Option<Arc<Dir>>,
+    measurement: Digest,
+}
+
+impl Job {
+    fn run(&self, bytes: &[u8]) -> Result<Component, Error> {
+        if let Some(component) = self.cache.as_deref().and_then(|cache| self.find(cache)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.engine, bytes)
+            .map_err(|error| Error::compile(&error))?;
+        if let Some(cache) = &self.cache {
+            // A cache that cannot be written costs time at the next start, nothing else.
+            if let Err(error) = self.keep(cache, &component) {
+                tracing::warn!(kind = %error, "compiled code was not kept");
+            }
+        }
+        Ok(component)
+    }
+
+    fn find(&self, cache: &Dir) -> Option<Component> {
+        let name = self.file_name();
+        if cache.metadata(&name).ok()?.len() > FILE_BYTES_MAX {
+            return None;
+        }
+        let file = cache.read(&name).ok()?;
+        let (mac, code) = file.split_at_checked(MAC_BYTES)?;
+        if !same(mac, &self.mac(code)) {
+            tracing::warn!("compiled code on disk does not verify; it is made again");
+            return None;
+        }
+        load(&self.engine, code)
+    }
+
+    fn keep(&self, cache: &Dir, component: &Component) -> std::io::Result<()> {
+        let code = component.serialize().map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+        let file = [self.mac(&code).as_slice(), &code].concat();
+        let (name, fresh) = (self.file_name(), format!("{}.new", self.file_name()));
+        cache.write(&fresh, file)?;
+        cache.rename(&fresh, cache, &name)
+    }
+
+    fn mac(&self, code: &[u8]) -> [u8; MAC_BYTES] {
+        let mut engine = Written::default();
+        self.engine.precompile_compatibility_hash().hash(&mut engine);
+        self.custody.cache_mac(&[LABEL, &engine.0, &self.measurement, code])
+    }
+
+    fn file_name(&self) -> String {
+        let digits = self.measurement.iter().map(|byte| format!("{byte:02x}"));
+        digits.chain([".code".to_owned()]).collect()
+    }
+}
+
+/// Everything that is hashed, so that the MAC itself is over all of it.
+#[derive(Default)]
+struct Written(Vec<u8>);
+
+impl Hasher for Written {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[expect(unsafe_code, reason = "the MAC was checked: these are bytes that this host's engine made")]
+fn load(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: `code` is the buffer whose MAC was checked, under a key that only this host has, and nobody writes to it.
+    // The MAC also covers the engine's compatibility hash.
+    unsafe { Component::deserialize(engine, code) }.ok()
+}
+
+/// Takes the same time wherever the first difference is.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}

@@ -1,0 +1,189 @@
+//! The service: each method checks its request, asks the host, and says what the host said.
+
+use std::collections::BTreeMap;
+
+use mintmark_sdk::allotments::{self, Allotment, DeviceProof, Unit, UnitState};
+use mintmark_sdk::certificates::{self, Csr};
+use mintmark_sdk::{Absent, Status, ledger};
+
+use crate::bundle::Plan;
+use crate::host::Known;
+use crate::proto::{self, DeviceKeyService};
+use crate::{answer, host, request};
+
+/// Answers `mintmark.devicekey.v1.DeviceKey`.
+pub(crate) struct DeviceKey;
+
+/// Most entitlements and most units of a page.
+const ENTITLEMENTS_MAX: u32 = 100;
+const UNITS_MAX: u32 = 1_000;
+
+impl DeviceKeyService for DeviceKey {
+    fn import(&self, request: proto::ImportRequest) -> Result<proto::ImportResponse, Status> {
+        Ok(answer::imported(host::import(&request.file_id)?))
+    }
+
+    fn list_entitlements(
+        &self,
+        request: proto::ListEntitlementsRequest,
+    ) -> Result<proto::ListEntitlementsResponse, Status> {
+        let limit = request::page(request.limit, ENTITLEMENTS_MAX)?;
+        let after = Some(request.after.as_str()).filter(|after| !after.is_empty());
+        let names = allotments::names(after, limit)?;
+        let full = names.len() >= limit as usize;
+        let next = names.last().filter(|_| full).cloned().unwrap_or_default();
+        let mut entitlements = Vec::with_capacity(names.len());
+        for name in names {
+            // What a station is not bound to does not exist for it.
+            if let Some((grant, status, chain)) = host::status(&name).or_absent()? {
+                entitlements.push(answer::entitlement(grant, &status, chain));
+            }
+        }
+        Ok(proto::ListEntitlementsResponse { entitlements, next })
+    }
+
+    fn status(&self, request: proto::StatusRequest) -> Result<proto::EntitlementStatus, Status> {
+        request::check_entitlement(&request.entitlement)?;
+        let (grant, status, chain) = host::status(&request.entitlement)?;
+        Ok(answer::entitlement(grant, &status, chain))
+    }
+
+    fn reserve(&self, request: proto::ReserveRequest) -> Result<proto::ReserveResponse, Status> {
+        request::check_names(&request.entitlement, &request.subject)?;
+        let allotment = Allotment::open(&request.entitlement)?;
+        let unit = allotment.draw(&request.subject, request.serial.as_deref())?.status()?;
+        Ok(proto::ReserveResponse { unit: unit.number, serial: unit.serial })
+    }
+
+    fn issue(&self, request: proto::IssueRequest) -> Result<proto::DeviceIdentity, Status> {
+        let proto::IssueRequest { entitlement, subject, csr, fields } = request;
+        let wanted = Wanted::new(&entitlement, &subject, &csr, fields)?;
+        let unit = Allotment::open(&entitlement)?.find(&subject)?;
+        wanted.issue(&entitlement, &unit)
+    }
+
+    fn provision(&self, request: proto::ProvisionRequest) -> Result<proto::DeviceIdentity, Status> {
+        let proto::ProvisionRequest { entitlement, subject, serial, csr, fields } = request;
+        let wanted = Wanted::new(&entitlement, &subject, &csr, fields)?;
+        let unit = Allotment::open(&entitlement)?.draw(&subject, serial.as_deref())?;
+        wanted.issue(&entitlement, &unit)
+    }
+
+    fn provision_stream(
+        &self,
+        request: proto::ProvisionRequest,
+    ) -> Result<proto::DeviceIdentity, Status> {
+        self.provision(request)
+    }
+
+    fn confirm(&self, request: proto::ConfirmRequest) -> Result<proto::UnitStatus, Status> {
+        let unit = unit(&request.entitlement, &request.subject)?;
+        let proof = Some(request.proof).filter(|proof| !proof.is_empty());
+        let proof = proof.map(|signature| DeviceProof { signature });
+        Ok(answer::unit(&request.entitlement, unit.confirm(proof.as_ref())?))
+    }
+
+    fn fail(&self, request: proto::FailRequest) -> Result<proto::UnitStatus, Status> {
+        let kind = request::failure(request.kind)?;
+        request::check_text(&request.detail)?;
+        let unit = unit(&request.entitlement, &request.subject)?;
+        let mut status = unit.status()?;
+        if !request::is_repeated_failure(kind, status.state) {
+            status = unit.fail(kind, &request.detail)?;
+        }
+        Ok(answer::unit(&request.entitlement, status))
+    }
+
+    fn scrap(&self, request: proto::ScrapRequest) -> Result<proto::UnitStatus, Status> {
+        request::check_text(&request.reason)?;
+        let unit = unit(&request.entitlement, &request.subject)?;
+        let mut status = unit.status()?;
+        if status.state != UnitState::Scrapped {
+            status = unit.scrap(&request.reason)?;
+        }
+        Ok(answer::unit(&request.entitlement, status))
+    }
+
+    fn show_unit(&self, request: proto::ShowUnitRequest) -> Result<proto::UnitStatus, Status> {
+        if !request.entitlement.is_empty() {
+            let unit = unit(&request.entitlement, &request.subject)?;
+            return Ok(answer::unit(&request.entitlement, unit.status()?));
+        }
+        request::check_subject(&request.subject)?;
+        let (entitlement, unit) = host::find_anywhere(&request.subject)?
+            .ok_or_else(|| Status::not_found("no entitlement has a unit for this subject"))?;
+        Ok(answer::unit(&entitlement, unit.status()?))
+    }
+
+    fn list_units(
+        &self,
+        request: proto::ListUnitsRequest,
+    ) -> Result<proto::ListUnitsResponse, Status> {
+        request::check_entitlement(&request.entitlement)?;
+        let limit = request::page(request.limit, UNITS_MAX)?;
+        let page = Allotment::open(&request.entitlement)?.scan(request.start, limit)?;
+        Ok(answer::units(&request.entitlement, page, limit))
+    }
+
+    fn export_bundle(
+        &self,
+        request: proto::ExportBundleRequest,
+    ) -> Result<proto::ExportBundleResponse, Status> {
+        let exporters = host::exporters()?;
+        let clusters: Vec<_> = exporters.iter().map(|(cluster, _)| cluster.as_str()).collect();
+        let cluster = request::recipient(&clusters, &request.headquarters)?;
+        let plugins: BTreeMap<_, _> = exporters.iter().cloned().collect();
+        let plan = Plan::new(&ledger::checkpoints()?)
+            .map_err(|_| Status::fault("the host's checkpoints cannot be read"))?;
+        let sealed = host::export(&plan, cluster, &plugins[cluster])?;
+        Ok(proto::ExportBundleResponse {
+            file_id: sealed.file,
+            digest: sealed.digest.to_vec(),
+            rows: plan.rows(),
+            positions: answer::positions(plan.stretches),
+            headquarters: cluster.to_owned(),
+        })
+    }
+
+    fn import_receipt(
+        &self,
+        request: proto::ImportReceiptRequest,
+    ) -> Result<proto::ImportReceiptResponse, Status> {
+        let (body, renewed) = host::import_receipt(&request.file_id)?;
+        Ok(answer::receipt(body, renewed))
+    }
+}
+
+/// What a device is to get, checked before a unit is touched.
+struct Wanted {
+    known: Known,
+    csr: Option<Csr>,
+    fields: Vec<(String, String)>,
+}
+
+impl Wanted {
+    fn new(
+        entitlement: &str,
+        subject: &str,
+        csr: &[u8],
+        fields: BTreeMap<String, String>,
+    ) -> Result<Self, Status> {
+        request::check_names(entitlement, subject)?;
+        let known = host::known(entitlement)?;
+        request::check_csr(known.means, csr)?;
+        let fields = request::fields(&known.fields, fields)?;
+        let csr = if csr.is_empty() { None } else { Some(Csr::read(csr)?) };
+        Ok(Self { known, csr, fields })
+    }
+
+    fn issue(&self, entitlement: &str, unit: &Unit) -> Result<proto::DeviceIdentity, Status> {
+        let artefact = host::issue(self.known.means, unit, self.csr.as_ref(), &self.fields)?;
+        let chain = certificates::allotment_chain(entitlement)?;
+        Ok(answer::identity(entitlement, unit.status()?, artefact, chain)?)
+    }
+}
+
+fn unit(entitlement: &str, subject: &str) -> Result<Unit, Status> {
+    request::check_names(entitlement, subject)?;
+    Ok(Allotment::open(entitlement)?.find(subject)?)
+}

@@ -1,0 +1,277 @@
+//! What headquarters remembers of the entitlements that it granted, in records.
+
+use mintmark_exchange::canonical::{decode, encode};
+use mintmark_exchange::grant::Grant;
+use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::reconcile::SiteState;
+use mintmark_exchange::unit::Counters;
+use mintmark_sdk::records::Table;
+use mintmark_sdk::{Digest, Error};
+use serde::{Deserialize, Serialize};
+
+use crate::blob::Blob;
+use crate::standing::{Granted, Reported, Standing, standing};
+
+/// An entitlement that was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entitlement {
+    pub(crate) id: String,
+    pub(crate) number: u32,
+    /// The order number, and the digest of the request under it.
+    pub(crate) order: String,
+    pub(crate) request: Digest,
+    /// SPIFFE URI of the site.
+    pub(crate) site: String,
+    pub(crate) product: String,
+    /// The message that carries it, and its place in the stream to the site.
+    pub(crate) file: String,
+    pub(crate) sequence: u64,
+    pub(crate) total: u64,
+    pub(crate) audit_units: u64,
+    pub(crate) audit_seconds: u64,
+    pub(crate) issued_at_ms: u64,
+    pub(crate) not_before_ms: u64,
+}
+
+/// What the newest clean bundle said about an entitlement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastBundle {
+    /// The report's id.
+    pub(crate) report: String,
+    /// When the site made it.
+    pub(crate) made_at_ms: u64,
+    pub(crate) counters: Counters,
+}
+
+/// By number, big-endian: so they are listed in the order in which they were granted.
+const ENTITLEMENTS: Table<Entitlement> = Table::new("entitlements");
+/// Numbers by entitlement id, by order number, and by site (site, zero byte, number).
+const IDS: Table<u32> = Table::new("ids");
+const ORDERS: Table<u32> = Table::new("orders");
+const SITES: Table<u32> = Table::new("sites");
+/// By entitlement id.
+const LAST_BUNDLES: Table<LastBundle> = Table::new("last-bundles");
+/// The products that there are grants of.
+const PRODUCTS: Table<()> = Table::new("products");
+
+const PAGE: u32 = 1_000;
+/// A site's state is a few bytes per node, entitlement and rate.
+const STATE_BYTES_MAX: usize = 16 << 20;
+
+impl Entitlement {
+    /// How the site stands with it.
+    pub(crate) fn standing(&self, last: Option<&LastBundle>, now_ms: u64) -> Standing {
+        let granted = Granted {
+            total: self.total,
+            audit_units: self.audit_units,
+            audit_seconds: self.audit_seconds,
+            issued_at_ms: self.issued_at_ms,
+            not_before_ms: self.not_before_ms,
+        };
+        standing(&granted, last.map(LastBundle::reported).as_ref(), now_ms)
+    }
+}
+
+impl LastBundle {
+    /// Units in any state but unused and destroyed.
+    pub(crate) fn taken(&self) -> u64 {
+        let idle = self.counters.unused.saturating_add(self.counters.destroyed);
+        self.counters.credited.saturating_sub(idle)
+    }
+
+    fn reported(&self) -> Reported {
+        Reported {
+            taken: self.taken(),
+            destroyed: self.counters.destroyed,
+            in_doubt: self.counters.in_doubt(),
+            made_at_ms: self.made_at_ms,
+        }
+    }
+}
+
+/// Remembers a grant.
+pub(crate) fn add(entitlement: &Entitlement, signed: &[u8]) -> Result<(), Error> {
+    let number = entitlement.number;
+    ENTITLEMENTS.put(number.to_be_bytes(), entitlement)?;
+    IDS.put(&entitlement.id, &number)?;
+    ORDERS.put(&entitlement.order, &number)?;
+    SITES.put([site_prefix(&entitlement.site), number.to_be_bytes().to_vec()].concat(), &number)?;
+    PRODUCTS.put(&entitlement.product, &())?;
+    grant_blob(&entitlement.id).write(signed)
+}
+
+/// The entitlement with this number.
+pub(crate) fn by_number(number: u32) -> Result<Option<Entitlement>, Error> {
+    ENTITLEMENTS.get(number.to_be_bytes())
+}
+
+/// The entitlement with this id.
+pub(crate) fn by_id(id: &str) -> Result<Option<Entitlement>, Error> {
+    IDS.get(id)?.map_or(Ok(None), by_number)
+}
+
+/// The entitlement that fulfils this order.
+pub(crate) fn by_order(order: &str) -> Result<Option<Entitlement>, Error> {
+    ORDERS.get(order)?.map_or(Ok(None), by_number)
+}
+
+/// Entitlements whose number is greater than `after`, in order; of `site` alone where it is named.
+pub(crate) fn page(after: u32, limit: u32, site: &str) -> Result<Vec<Entitlement>, Error> {
+    if site.is_empty() {
+        let page = ENTITLEMENTS.scan(Some(&after.to_be_bytes()), limit)?;
+        return Ok(page.into_iter().map(|(_, entitlement)| entitlement).collect());
+    }
+    let prefix = site_prefix(site);
+    let after = [prefix.as_slice(), &after.to_be_bytes()].concat();
+    let numbers = SITES.scan_prefix(&prefix, Some(&after), limit)?;
+    let keys: Vec<_> = numbers.iter().map(|(_, number)| number.to_be_bytes()).collect();
+    Ok(ENTITLEMENTS.get_many(&keys)?.into_iter().flatten().collect())
+}
+
+/// All entitlements of a site.
+pub(crate) fn of_site(site: &str) -> Result<Vec<Entitlement>, Error> {
+    let mut all: Vec<Entitlement> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |last| last.number);
+        let page = page(after, PAGE, site)?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// The signed grant of an entitlement.
+pub(crate) fn signed_grant(id: &str) -> Result<Vec<u8>, Error> {
+    grant_blob(id).read()?.ok_or(Error::Malformed("a stored grant"))
+}
+
+/// The grant of an entitlement.
+pub(crate) fn grant(id: &str) -> Result<Grant, Error> {
+    read_grant(&signed_grant(id)?)
+}
+
+/// A grant that this host signed.
+pub(crate) fn read_grant(signed: &[u8]) -> Result<Grant, Error> {
+    let order = SignedOrder::decode(signed).map_err(|_| Error::Malformed("the host's grant"))?;
+    order.open().map_err(|_| Error::Malformed("the host's grant"))
+}
+
+/// What the newest clean bundle said about an entitlement.
+pub(crate) fn last_bundle(id: &str) -> Result<Option<LastBundle>, Error> {
+    LAST_BUNDLES.get(id)
+}
+
+/// Remembers what a clean bundle said about an entitlement.
+pub(crate) fn set_last_bundle(id: &str, last: &LastBundle) -> Result<(), Error> {
+    LAST_BUNDLES.put(id, last)
+}
+
+/// The ids of all products.
+pub(crate) fn products() -> Result<Vec<String>, Error> {
+    let mut products = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = PRODUCTS.scan(after.as_deref(), PAGE)?;
+        let Some((last, ())) = page.last() else {
+            return Ok(products);
+        };
+        after = Some(last.clone());
+        let name = |(key, ())| String::from_utf8(key).map_err(|_| Error::Malformed("a product"));
+        for row in page {
+            products.push(name(row)?);
+        }
+    }
+}
+
+/// The site as of its last clean bundle.
+pub(crate) fn site_state(site: &str) -> Result<SiteState, Error> {
+    let Some(bytes) = state_blob(site).read()? else {
+        return Ok(SiteState::default());
+    };
+    decode(&bytes, STATE_BYTES_MAX).map_err(|_| Error::Malformed("a site's state"))
+}
+
+/// Remembers a site as of a clean bundle.
+pub(crate) fn set_site_state(site: &str, state: &SiteState) -> Result<(), Error> {
+    state_blob(site).write(&encode(state))
+}
+
+fn grant_blob(id: &str) -> Blob {
+    Blob::new("grant", id)
+}
+
+fn state_blob(site: &str) -> Blob {
+    Blob::new("site-state", site)
+}
+
+/// No SPIFFE URI has a zero byte, so no site's keys begin with another site's.
+fn site_prefix(site: &str) -> Vec<u8> {
+    [site.as_bytes(), &[0]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::installed;
+    use crate::standing::Audit;
+
+    fn entitlement(number: u32, site: &str) -> Entitlement {
+        Entitlement {
+            id: format!("ent-{number:016x}"),
+            number,
+            order: format!("PO-{number}"),
+            request: [0; 32],
+            site: site.to_owned(),
+            product: "t2".to_owned(),
+            file: String::new(),
+            sequence: u64::from(number),
+            total: 10,
+            audit_units: 5,
+            audit_seconds: 1,
+            issued_at_ms: 0,
+            not_before_ms: 0,
+        }
+    }
+
+    fn numbers(page: Vec<Entitlement>) -> Vec<u32> {
+        page.into_iter().map(|entitlement| entitlement.number).collect()
+    }
+
+    #[test]
+    fn an_entitlement_is_found_by_each_of_its_names() {
+        let _records = installed();
+        let added = entitlement(7, "spiffe://acme/site/a");
+        add(&added, b"grant").unwrap();
+        assert_eq!(by_number(7), Ok(Some(added.clone())));
+        assert_eq!(by_id(&added.id), Ok(Some(added.clone())));
+        assert_eq!(by_order("PO-7"), Ok(Some(added.clone())));
+        assert_eq!(by_order("PO-70"), Ok(None));
+        assert_eq!(signed_grant(&added.id), Ok(b"grant".to_vec()));
+        assert_eq!(products(), Ok(vec!["t2".to_owned()]));
+    }
+
+    #[test]
+    fn pages_are_in_the_order_of_numbers_and_keep_sites_apart() {
+        let _records = installed();
+        let (a, ab) = ("spiffe://acme/site/a", "spiffe://acme/site/ab");
+        for (number, site) in [(300, a), (2, ab), (1, a), (256, a)] {
+            add(&entitlement(number, site), b"grant").unwrap();
+        }
+        assert_eq!(numbers(page(0, 10, "").unwrap()), [1, 2, 256, 300]);
+        assert_eq!(numbers(page(2, 1, "").unwrap()), [256]);
+        assert_eq!(numbers(page(0, 10, a).unwrap()), [1, 256, 300]);
+        assert_eq!(numbers(page(1, 1, a).unwrap()), [256]);
+        assert_eq!(numbers(of_site(ab).unwrap()), [2]);
+    }
+
+    #[test]
+    fn a_bundle_changes_how_the_site_stands() {
+        let granted = entitlement(1, "spiffe://acme/site/a");
+        assert_eq!(granted.standing(None, 1_001).audit, Audit::Overdue);
+        let counters = Counters { credited: 10, confirmed: 10, ..Counters::default() };
+        let last = LastBundle { report: String::new(), made_at_ms: 0, counters };
+        assert_eq!(last.taken(), 10);
+        assert_eq!(granted.standing(Some(&last), 1_001).audit, Audit::Complete);
+    }
+}

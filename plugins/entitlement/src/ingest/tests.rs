@@ -1,0 +1,381 @@
+//! An audit from one end to the other, over rows that a site could have written.
+
+use mintmark_exchange::SignedOrder;
+use mintmark_exchange::bundle::{BundleHead, push_frame};
+use mintmark_exchange::canonical::encode;
+use mintmark_exchange::checkpoint::{Checkpoint, EntitlementCounters, Position};
+use mintmark_exchange::grant::{AcceptedPlugins, AuditReturn, ConfirmProof, Grant, Rate, Terms};
+use mintmark_exchange::merkle::Tree;
+use mintmark_exchange::product::{Delivery, KeyOrigin, Product};
+use mintmark_exchange::proposal::ReceiptMessageBody;
+use mintmark_exchange::reconcile::{FindingKind, Index, Verdict};
+use mintmark_exchange::row::{Event, PluginRef, Row, RowBody, Started, UnitEvent, encode_envelope};
+use mintmark_exchange::serial::{CheckDigit, SerialRule};
+use mintmark_exchange::unit::{Counters, UnitChange, UnitState};
+
+use super::*;
+use crate::catalog::Entitlement;
+use crate::memory::{Memory, SITE, installed};
+
+const ENTITLEMENT: &str = "ent-0123456789abcdef";
+const TIME_MS: u64 = 1_000_000;
+
+/// A site's ledger, as its host would write it.
+struct Site {
+    rows: Vec<Vec<u8>>,
+    last: Position,
+    tree: Tree,
+    counters: Counters,
+}
+
+impl Site {
+    /// A site that imported one entitlement of ten units.
+    fn new() -> Self {
+        let counters = Counters { credited: 10, unused: 10, ..Counters::default() };
+        let (rows, last, tree) = (Vec::new(), Position::default(), Tree::new());
+        let mut site = Self { rows, last, tree, counters };
+        let started = Started {
+            cluster: SITE.to_owned(),
+            node: "n1".to_owned(),
+            incarnation: 1,
+            hardware_model: "software-emulated".to_owned(),
+            software: "0.1.0".to_owned(),
+            replaces: None,
+        };
+        site.push(Event::Started(started), &[]);
+        let imported = Event::GrantImported {
+            entitlement: ENTITLEMENT.to_owned(),
+            number: 1,
+            grant: grant().digest(),
+            exporter: grant().exporter,
+            total: 10,
+        };
+        site.push(imported, &counters.values());
+        site
+    }
+
+    fn push(&mut self, event: Event, counters: &[u64]) {
+        let sequence = self.last.sequence + 1;
+        let mut request = [0; 16];
+        request[..8].copy_from_slice(&sequence.to_be_bytes());
+        let body = RowBody {
+            version: 1,
+            time_ms: TIME_MS + sequence,
+            monotonic_ms: sequence,
+            boot: 1,
+            clock_suspect: false,
+            plugin: Some(PluginRef { name: "device-key".to_owned(), measurement: [7; 32] }),
+            principal: format!("{SITE}/station/line-1"),
+            request,
+            event,
+        };
+        let row =
+            encode_envelope(sequence, &self.last.hash, &body.encode(), counters, &[0; 32]).unwrap();
+        let hash = Row::decode(&row).unwrap().hash;
+        self.tree.push(&hash);
+        self.last = Position { sequence, hash };
+        self.rows.push(row);
+    }
+
+    /// One device, from reservation to confirmation.
+    fn make_device(&mut self, unit: u64) {
+        let subject = format!("SN:{unit}");
+        let changes = [UnitChange::Reserved, UnitChange::Issued, UnitChange::Confirmed];
+        let mut state = None;
+        for change in changes {
+            let next = UnitState::after(state, change).unwrap();
+            assert!(self.counters.move_unit(state, next));
+            state = Some(next);
+            let issued = change != UnitChange::Reserved;
+            let event = UnitEvent {
+                entitlement: ENTITLEMENT.to_owned(),
+                unit,
+                subject: subject.clone(),
+                serial: Some(format!("T-{unit:06}")),
+                change,
+                detail: String::new(),
+                certificate_hash: None,
+                key_hash: issued.then_some([unit as u8 + 1; 32]),
+                certificate_serial: None,
+                proof: None,
+            };
+            let counters = self.counters.values();
+            self.push(Event::Unit(Box::new(event)), &counters);
+        }
+    }
+
+    /// Rows that say nothing and are many.
+    fn chat(&mut self, rows: u32) {
+        for _ in 0..rows {
+            self.push(Event::Note { text: "x".repeat(1_000) }, &[]);
+        }
+    }
+
+    /// The bundle's body, without the rows at the places in `left_out`.
+    fn bundle(&self, left_out: &[usize]) -> Vec<u8> {
+        let drawn = self.counters.credited - self.counters.unused;
+        let counters = EntitlementCounters {
+            entitlement: ENTITLEMENT.to_owned(),
+            counters: self.counters,
+            drawn,
+        };
+        let checkpoint = Checkpoint {
+            version: 1,
+            cluster: SITE.to_owned(),
+            node: "n1".to_owned(),
+            incarnation: 1,
+            from: Position::default(),
+            to: self.last,
+            rows: self.last.sequence,
+            merkle_root: self.tree.root(),
+            counters: vec![counters],
+            clock_suspect: false,
+            boots: 1,
+            applied_sequence: 1,
+            hq_head: None,
+            made_at: TIME_MS + 100_000,
+        };
+        let head = BundleHead { version: 1, checkpoints: vec![signed(encode(&checkpoint))] };
+        let mut body = Vec::new();
+        push_frame(&mut body, &encode(&head)).unwrap();
+        for (place, row) in self.rows.iter().enumerate() {
+            if !left_out.contains(&place) {
+                push_frame(&mut body, row).unwrap();
+            }
+        }
+        push_frame(&mut body, &[]).unwrap();
+        body
+    }
+}
+
+fn signed(body: Vec<u8>) -> SignedOrder {
+    SignedOrder { body, chain: vec![vec![1], vec![2]], signature: vec![3; 64] }
+}
+
+fn grant() -> Grant {
+    Grant {
+        version: 1,
+        entitlement: ENTITLEMENT.to_owned(),
+        number: 1,
+        order: "PO-1".to_owned(),
+        exporter: "spiffe://acme/headquarters/berlin".to_owned(),
+        recipient: SITE.to_owned(),
+        issued_at: TIME_MS - 1,
+        product: Product {
+            id: "t2".to_owned(),
+            name: "T2".to_owned(),
+            origin: KeyOrigin::SiteBorn,
+            algorithm: "ecdsa-p256".to_owned(),
+            delivery: Delivery::SealedToDevice,
+            template: None,
+            serial: SerialRule::Assigned {
+                prefix: "T-".to_owned(),
+                digits: 6,
+                start: 0,
+                check: CheckDigit::None,
+            },
+            subjects: None,
+        },
+        terms: Terms {
+            total: 10,
+            not_before: TIME_MS,
+            not_after: TIME_MS + 1_000_000,
+            rates: vec![Rate { units: 10, per_seconds: 1 }],
+            max_in_doubt: 10,
+            max_attempts_per_subject: 3,
+            max_units_per_subject: 1,
+            scrap_allowance: 0,
+            audit_return: AuditReturn { units: 5, seconds: 1_000 },
+            confirm_proof: ConfirmProof::None,
+            grace_seconds: 0,
+            lease_size: 10,
+            max_pause_seconds: 0,
+            certificates_per_unit: 1,
+        },
+        product_ca: None,
+        batch_ca: None,
+        packages: Vec::new(),
+        accepted_plugins: AcceptedPlugins { measurements: vec![[7; 32]], publishers: Vec::new() },
+    }
+}
+
+fn entitlement() -> Entitlement {
+    Entitlement {
+        id: ENTITLEMENT.to_owned(),
+        number: 1,
+        order: "PO-1".to_owned(),
+        request: [0; 32],
+        site: SITE.to_owned(),
+        product: "t2".to_owned(),
+        file: String::new(),
+        sequence: 1,
+        total: 10,
+        audit_units: 5,
+        audit_seconds: 1_000,
+        issued_at_ms: TIME_MS - 1,
+        not_before_ms: TIME_MS,
+    }
+}
+
+/// Headquarters that granted the entitlement.
+fn headquarters() -> Memory {
+    let memory = installed();
+    memory.set_now(TIME_MS + 200_000);
+    catalog::add(&entitlement(), &signed(encode(&grant())).encode()).unwrap();
+    memory
+}
+
+/// Repeats `Ingest` until it is done; also says how many calls it took.
+fn ingest(memory: &Memory, file: &str) -> (StoredReport, u32) {
+    for calls in 1..1_000 {
+        if let Step::Done(report) = memory.call(|| step(file)).unwrap() {
+            return (*report, calls);
+        }
+    }
+    panic!("the audit does not end");
+}
+
+fn is_registered(subject: &str) -> bool {
+    !register::find(&[Index::Subject { product: "t2", subject }]).unwrap().is_empty()
+}
+
+#[test]
+fn an_honest_bundle_is_clean_and_gives_a_receipt() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    site.make_device(1);
+    memory.stage("a", site.bundle(&[]));
+    let (stored, _) = ingest(&memory, "a");
+    assert_eq!(stored.report.findings, []);
+    assert_eq!(stored.report.verdict, Verdict::Clean);
+    assert_eq!(stored.receipt_file.as_deref(), Some("receipt"));
+    let receipt = ReceiptMessageBody::decode(&memory.receipts()[0]).unwrap();
+    assert_eq!(receipt.order, b"receipt");
+    assert!(is_registered("SN:0") && is_registered("SN:1") && !is_registered("SN:2"));
+    let last = catalog::last_bundle(ENTITLEMENT).unwrap().unwrap();
+    assert_eq!((last.taken(), last.counters.confirmed), (2, 2));
+}
+
+#[test]
+fn r14_a_bundle_with_a_row_left_out_is_a_breach_and_names_the_row() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    memory.stage("a", site.bundle(&[3]));
+    let (stored, _) = ingest(&memory, "a");
+    assert_eq!(stored.report.verdict, Verdict::Breach);
+    let finding = &stored.report.findings[0];
+    assert_eq!((finding.kind, finding.row), (FindingKind::Gap, Some(4)));
+    assert_eq!(stored.receipt_file, None);
+    assert!(memory.receipts().is_empty() && !is_registered("SN:0"));
+    assert_eq!(catalog::last_bundle(ENTITLEMENT), Ok(None));
+}
+
+#[test]
+fn a_breach_does_not_spoil_a_later_honest_bundle() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    // A unit that is taken twice: all is signed and whole, and against the rules.
+    let mut greedy = Site::new();
+    greedy.make_device(0);
+    greedy.make_device(0);
+    memory.stage("greedy", greedy.bundle(&[]));
+    assert_eq!(ingest(&memory, "greedy").0.report.verdict, Verdict::Breach);
+    assert!(!is_registered("SN:0"));
+    memory.stage("a", site.bundle(&[]));
+    assert_eq!(ingest(&memory, "a").0.report.verdict, Verdict::Clean);
+}
+
+#[test]
+fn r14_the_same_bundle_again_is_replayed_with_its_verdict() {
+    let memory = headquarters();
+    let bundle = Site::new().bundle(&[]);
+    memory.stage("a", bundle.clone());
+    memory.stage("b", bundle);
+    ingest(&memory, "a");
+    let again = memory.call(|| step("a")).unwrap_err();
+    assert_eq!(again.reason, "REPLAYED");
+    assert!(again.metadata.contains(&("verdict".to_owned(), "clean".to_owned())));
+    assert_eq!(memory.call(|| step("b")).unwrap_err().reason, "REPLAYED");
+    assert_eq!(memory.receipts().len(), 1);
+}
+
+#[test]
+fn a_longer_bundle_goes_on_where_the_last_one_ended() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    memory.stage("a", site.bundle(&[]));
+    ingest(&memory, "a");
+    site.make_device(1);
+    memory.stage("b", site.bundle(&[]));
+    let (stored, _) = ingest(&memory, "b");
+    assert_eq!(stored.report.verdict, Verdict::Clean);
+    assert_eq!(stored.report.rows_new, 3);
+}
+
+#[test]
+fn a_large_bundle_is_checked_in_steps_that_get_on() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    site.chat(2_500);
+    site.make_device(1);
+    memory.stage("a", site.bundle(&[]));
+    let mut before = 0;
+    let Step::Going { checked, total } = memory.call(|| step("a")).unwrap() else {
+        panic!("one call is enough");
+    };
+    assert!(checked > before && checked < total);
+    before = checked;
+    if let Step::Going { checked, .. } = memory.call(|| step("a")).unwrap() {
+        assert!(checked > before);
+    }
+    let (stored, _) = ingest(&memory, "a");
+    assert_eq!(stored.report.verdict, Verdict::Clean);
+    assert!(is_registered("SN:1"));
+}
+
+#[test]
+fn one_bundle_waits_for_another_but_not_for_ever() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.chat(2_500);
+    memory.stage("large", site.bundle(&[]));
+    memory.stage("small", Site::new().bundle(&[]));
+    memory.call(|| step("large")).unwrap();
+    let waiting = memory.call(|| step("small")).unwrap_err();
+    assert_eq!((waiting.reason.as_str(), waiting.retry_after_ms), ("CONFLICT", Some(1_000)));
+    memory.set_now(TIME_MS + 300_000);
+    assert_eq!(ingest(&memory, "small").0.report.verdict, Verdict::Clean);
+    // The one that was given up begins again.
+    assert_eq!(ingest(&memory, "large").0.report.verdict, Verdict::Clean);
+}
+
+#[test]
+fn p1_a_bundle_that_ends_anywhere_is_a_breach_and_never_a_receipt() {
+    let bundle = Site::new().bundle(&[]);
+    for end in (0..bundle.len()).step_by(37) {
+        let memory = headquarters();
+        memory.stage("a", bundle[..end].to_vec());
+        let (stored, _) = ingest(&memory, "a");
+        assert_eq!(stored.report.verdict, Verdict::Breach, "{end}");
+        assert!(memory.receipts().is_empty());
+    }
+}
+
+#[test]
+fn one_bundle_at_a_time_and_none_blocks_the_others_for_ever() {
+    assert_eq!(turn(true, false, 0, u64::MAX), Turn::Mine);
+    assert_eq!(turn(true, true, 0, 0), Turn::Mine);
+    assert_eq!(turn(false, false, 1_000, 61_000), Turn::Wait);
+    assert_eq!(turn(false, false, 1_000, 61_001), Turn::Abandon);
+    assert_eq!(turn(false, true, 1_000, 1_000), Turn::Settle);
+}
+
+#[test]
+fn a_clock_that_went_back_is_no_reason_to_abandon() {
+    assert_eq!(turn(false, false, 100_000, 0), Turn::Wait);
+}

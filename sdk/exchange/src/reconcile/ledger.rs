@@ -1,0 +1,258 @@
+//! The second reading of a bundle: were the rules kept?
+//!
+//! Only rows of a whole, signed ledger come here. Their effects go into the site's state and the
+//! device register; what breaks a rule becomes a finding.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::Checkpoint,
+    reconcile::{
+        FindingKind, Orders, Register, Unavailable,
+        report::{Findings, Histogram, Place},
+        state::SiteState,
+    },
+    row::{CALL_DEADLINE_MS, Event, Row},
+    verify::Verify,
+};
+
+/// What a bundle's rows are checked against, and where their effects go.
+pub struct World<'a> {
+    /// What headquarters granted and ordered.
+    pub orders: &'a Orders,
+    /// All devices of all sites.
+    pub register: &'a mut dyn Register,
+    /// Signature checks.
+    pub verify: &'a dyn Verify,
+}
+
+/// The state that rows change, and what they give rise to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Application {
+    pub(super) site: String,
+    pub(super) state: SiteState,
+    pub(super) findings: Findings,
+    pub(super) histogram: Histogram,
+}
+
+impl Application {
+    /// A bundle covers every node: one that is left out could hide what it did.
+    pub(super) fn judge_nodes(&mut self, checkpoints: &[Checkpoint]) {
+        for node in self.state.heads.keys() {
+            let closed = self.state.nodes.get(node).is_some_and(|state| state.closed);
+            let reports = checkpoints.iter().any(|checkpoint| checkpoint.node == *node);
+            if !closed && !reports {
+                let place = Place { node, row: None, entitlement: None };
+                let text = "the bundle has no checkpoint of the node";
+                self.findings.hold(FindingKind::MissingBundle, place, text);
+            }
+        }
+    }
+
+    /// Begins the second reading of a checkpoint's rows.
+    pub(super) fn begin(&mut self, checkpoint: &Checkpoint) {
+        if !self.is_replaced(checkpoint) {
+            let node = self.state.nodes.entry(checkpoint.node.clone()).or_default();
+            node.incarnation = checkpoint.incarnation;
+        }
+    }
+
+    /// The last row of the checkpoint's ledger that an earlier bundle brought.
+    pub(super) fn applied(&self, checkpoint: &Checkpoint) -> u64 {
+        match self.state.heads.get(&checkpoint.node) {
+            _ if self.is_replaced(checkpoint) => u64::MAX,
+            Some(held) if held.incarnation == checkpoint.incarnation => held.position.sequence,
+            _ => 0,
+        }
+    }
+
+    fn is_replaced(&self, checkpoint: &Checkpoint) -> bool {
+        let held = self.state.heads.get(&checkpoint.node);
+        held.is_some_and(|held| held.incarnation > checkpoint.incarnation)
+    }
+
+    /// Units reserved after the newest receipt: that is where a bundle begins.
+    pub(super) fn judge_audit_return(&mut self, checkpoints: &[Checkpoint], orders: &Orders) {
+        let Self { state, findings, .. } = self;
+        for (entitlement, state) in &mut state.entitlements {
+            let mut reserved = 0_u64;
+            for checkpoint in checkpoints {
+                let Some(ledger) = state.ledgers.get_mut(&checkpoint.node) else {
+                    continue;
+                };
+                let (incarnation, from) = (checkpoint.incarnation, checkpoint.from.sequence);
+                let since = ledger.drawn_since(incarnation, from).unwrap_or_default();
+                reserved = reserved.saturating_add(since);
+                ledger.remember_drawn(incarnation, checkpoint.to.sequence);
+            }
+            let Some(grant) = orders.grants.get(entitlement) else {
+                continue;
+            };
+            let max = grant.terms.audit_return.units;
+            if reserved > max {
+                let place = Place { node: "", row: None, entitlement: Some(entitlement) };
+                let text = format!("{reserved} units without a receipt, of {max}");
+                findings.breach(FindingKind::AuditReturn, place, text);
+            }
+        }
+    }
+
+    /// Applies a row of `node`.
+    pub(super) fn row(
+        &mut self,
+        node: &str,
+        row: &Row,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        let place = Place { node, row: Some(row.sequence), entitlement: None };
+        self.clock(place, row);
+        match &row.body.event {
+            Event::Started(_) => self.started(node, row),
+            Event::Restored { .. } => self.restored(node),
+            Event::ClockAcknowledged { .. } => self.acknowledged(place, row),
+            Event::Approved { .. } => {
+                self.state.nodes.entry(node.to_owned()).or_default().approved =
+                    Some(row.body.request);
+            }
+            Event::NodeClosed { head } => {
+                if let Some(node) = self.state.nodes.get_mut(&head.node) {
+                    node.closed = true;
+                }
+            }
+            Event::PluginInstalled(version) | Event::PluginActivated(version) => {
+                self.state.plugins.insert(version.measurement, version.clone());
+            }
+            Event::GrantImported { entitlement, .. } => {
+                self.grant_imported(place.of(entitlement), row, world.orders);
+            }
+            Event::DirectiveImported { entitlement, .. } => {
+                self.directive_imported(place.of(entitlement), row, world.orders);
+            }
+            Event::UnusedLost { entitlement, units } => {
+                self.unused_lost(place.of(entitlement), row, *units);
+            }
+            Event::Closed { entitlement, destroyed } => {
+                self.closed(place.of(entitlement), row, *destroyed);
+            }
+            Event::Unit(event) => {
+                return self.unit(place.of(&event.entitlement), row, event, world);
+            }
+            Event::Outcome { .. }
+            | Event::Note { .. }
+            | Event::KeyMade { .. }
+            | Event::KeyUsed { .. }
+            | Event::KeyDestroyed { .. }
+            | Event::KeySetMade { .. }
+            | Event::CaMade { .. }
+            | Event::MessageSealed { .. }
+            | Event::MessageOpened { .. }
+            | Event::GrantExported { .. }
+            | Event::ReceiptExported { .. }
+            | Event::ReceiptImported { .. }
+            | Event::DirectiveExported { .. }
+            | Event::HandedOver { .. }
+            | Event::UserIssued { .. }
+            | Event::UserRevoked { .. }
+            | Event::LeafIssued { .. }
+            | Event::PeerImported { .. }
+            | Event::BundleExported { .. }
+            | Event::PolicyChanged { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a checkpoint whose rows were applied: its counters are those that the rows imply.
+    pub(super) fn end_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        if self.applied(checkpoint) > checkpoint.to.sequence {
+            // An old bundle again: its counters are history.
+            return;
+        }
+        let node = checkpoint.node.as_str();
+        let place = Place { node, row: Some(checkpoint.to.sequence), entitlement: None };
+        if checkpoint.clock_suspect {
+            self.findings.hold(FindingKind::Clock, place, "the site's clock is suspect");
+        }
+        for (entitlement, state) in &mut self.state.entitlements {
+            let place = place.of(entitlement);
+            let said = checkpoint.counters.iter().find(|said| said.entitlement == *entitlement);
+            let Some(ledger) = state.ledgers.get_mut(node) else {
+                continue;
+            };
+            if let Some(unsettled) = ledger.unsettled.take() {
+                let place = Place { row: Some(unsettled.row), ..place };
+                let text = "the row's counters don't follow from the rows";
+                self.findings.breach(FindingKind::Equation, place, text);
+            }
+            let agrees = match said {
+                Some(said) => ledger.adopt || said.counters == ledger.counters,
+                None => state.closed,
+            };
+            if !agrees {
+                let text = "the checkpoint's counters don't follow from the rows";
+                self.findings.breach(FindingKind::Equation, place, text);
+            }
+        }
+        for said in &checkpoint.counters {
+            let known = self.state.entitlements.contains_key(&said.entitlement);
+            if !known {
+                let text = "counters of an entitlement that was never imported";
+                self.findings.breach(FindingKind::Grant, place.of(&said.entitlement), text);
+            }
+        }
+    }
+
+    /// Rows are in the order of commits and hold the times of decisions: a call may be decided
+    /// before and committed after another, but no longer than a call may take.
+    fn clock(&mut self, place: Place<'_>, row: &Row) {
+        let body = &row.body;
+        let node = self.state.nodes.entry(place.node.to_owned()).or_default();
+        let started = matches!(body.event, Event::Started(_));
+        let acknowledged = matches!(body.event, Event::ClockAcknowledged { .. });
+        if !acknowledged && body.time_ms.saturating_add(CALL_DEADLINE_MS) < node.time_max_ms {
+            let text = "site time steps back by more than a call may take";
+            self.findings.hold(FindingKind::Clock, place, text);
+            node.time_max_ms = body.time_ms;
+        }
+        let behind = body.monotonic_ms.saturating_add(CALL_DEADLINE_MS) < node.monotonic_max_ms;
+        if !started && behind {
+            let text = "the monotonic clock steps back";
+            self.findings.hold(FindingKind::Clock, place, text);
+            node.monotonic_max_ms = body.monotonic_ms;
+        }
+        if !started && body.boot != node.boot {
+            self.findings.hold(FindingKind::Clock, place, "a start of the host is missing");
+            node.boot = body.boot;
+        }
+        if body.clock_suspect && !node.suspect {
+            self.findings.note(FindingKind::Clock, place, "the clock became suspect");
+        }
+        node.suspect = body.clock_suspect;
+        node.time_max_ms = node.time_max_ms.max(body.time_ms);
+        node.monotonic_max_ms = node.monotonic_max_ms.max(body.monotonic_ms);
+    }
+
+    fn started(&mut self, node: &str, row: &Row) {
+        let node = self.state.nodes.entry(node.to_owned()).or_default();
+        node.era += 1;
+        node.boots = if row.sequence == 1 { 1 } else { node.boots + 1 };
+        node.boot = row.body.boot;
+        node.monotonic_max_ms = row.body.monotonic_ms;
+        node.approved = None;
+    }
+
+    fn acknowledged(&mut self, place: Place<'_>, row: &Row) {
+        let text = "a suspect clock was acknowledged";
+        self.findings.note(FindingKind::Clock, place, text);
+        let node = self.state.nodes.entry(place.node.to_owned()).or_default();
+        (node.time_max_ms, node.suspect) = (row.body.time_ms, false);
+    }
+
+    /// After a restore the counters are those of the backup, less what was written off.
+    fn restored(&mut self, node: &str) {
+        for state in self.state.entitlements.values_mut() {
+            if let Some(ledger) = state.ledgers.get_mut(node) {
+                ledger.adopt = true;
+            }
+        }
+    }
+}

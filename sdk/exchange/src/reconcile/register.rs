@@ -1,0 +1,158 @@
+//! The device register: what headquarters knows about every unit of every site.
+//!
+//! The library keeps no device in memory. It reads and writes the register through a trait: the
+//! entitlement plugin has it in records, the offline verifier in [`MemoryRegister`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical::{Digest, encode},
+    unit::UnitState,
+};
+
+/// A register could not be read or written; the step is to be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the device register can't be read or written now")]
+pub struct Unavailable;
+
+/// The units of all sites, and the indexes by which two of them could be the same device.
+pub trait Register {
+    /// The record of a unit.
+    fn unit(&mut self, unit: &UnitRef) -> Result<Option<UnitRecord>, Unavailable>;
+
+    /// Writes the record of a unit.
+    fn put_unit(&mut self, unit: &UnitRef, record: &UnitRecord) -> Result<(), Unavailable>;
+
+    /// Who holds an index.
+    fn holder(&mut self, index: &Index<'_>) -> Result<Option<Holder>, Unavailable>;
+
+    /// Makes `holder` the one who holds an index.
+    fn hold(&mut self, index: &Index<'_>, holder: &Holder) -> Result<(), Unavailable>;
+}
+
+/// A unit of an entitlement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnitRef {
+    /// The entitlement.
+    pub entitlement: String,
+    /// The unit's number.
+    pub unit: u64,
+}
+
+/// What is known of a unit after its last row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitRecord {
+    /// SPIFFE URI of the site.
+    pub site: String,
+    /// The product's id.
+    pub product: String,
+    /// Where it stands.
+    pub state: UnitState,
+    /// The node of its last row.
+    pub node: String,
+    /// The ledger of its last row.
+    pub incarnation: u64,
+    /// Its last row; rows up to it are known already.
+    pub row: u64,
+    /// Decision time of its last row.
+    pub time_ms: u64,
+    /// What it is spent on.
+    pub subject: String,
+    /// The device's serial number.
+    pub serial: Option<String>,
+    /// SHA-256 of the device's certificate.
+    pub certificate_hash: Option<Digest>,
+    /// SHA-256 of the device key's SubjectPublicKeyInfo.
+    pub key_hash: Option<Digest>,
+    /// The certificate's serial number.
+    pub certificate_serial: Option<Vec<u8>>,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// True once the device has proved that it holds its key.
+    pub proved: bool,
+}
+
+/// Something that only one device may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index<'a> {
+    /// A subject of a product.
+    Subject {
+        /// The product's id.
+        product: &'a str,
+        /// The subject.
+        subject: &'a str,
+    },
+    /// A serial number of a product.
+    Serial {
+        /// The product's id.
+        product: &'a str,
+        /// The serial number.
+        serial: &'a str,
+    },
+    /// SHA-256 of a device key's SubjectPublicKeyInfo.
+    PublicKey(&'a Digest),
+    /// A certificate's serial number.
+    Certificate(&'a [u8]),
+}
+
+/// The unit that has an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The unit.
+    pub unit: UnitRef,
+    /// How many units have had it, this one included.
+    pub units: u32,
+}
+
+impl Index<'_> {
+    /// A key for a key-value store: distinct for distinct indexes.
+    pub fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Subject { product, subject } => encode(&(0_u8, product, subject)),
+            Self::Serial { product, serial } => encode(&(1_u8, product, serial)),
+            Self::PublicKey(digest) => encode(&(2_u8, digest)),
+            Self::Certificate(serial) => encode(&(3_u8, serial)),
+        }
+    }
+}
+
+/// A register in memory: for the offline verifier, and for tests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryRegister {
+    units: BTreeMap<UnitRef, UnitRecord>,
+    holders: BTreeMap<Vec<u8>, Holder>,
+}
+
+impl MemoryRegister {
+    /// An empty register.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All units, by entitlement and number.
+    pub fn units(&self) -> impl Iterator<Item = (&UnitRef, &UnitRecord)> {
+        self.units.iter()
+    }
+}
+
+impl Register for MemoryRegister {
+    fn unit(&mut self, unit: &UnitRef) -> Result<Option<UnitRecord>, Unavailable> {
+        Ok(self.units.get(unit).cloned())
+    }
+
+    fn put_unit(&mut self, unit: &UnitRef, record: &UnitRecord) -> Result<(), Unavailable> {
+        self.units.insert(unit.clone(), record.clone());
+        Ok(())
+    }
+
+    fn holder(&mut self, index: &Index<'_>) -> Result<Option<Holder>, Unavailable> {
+        Ok(self.holders.get(&index.key()).cloned())
+    }
+
+    fn hold(&mut self, index: &Index<'_>, holder: &Holder) -> Result<(), Unavailable> {
+        self.holders.insert(index.key(), holder.clone());
+        Ok(())
+    }
+}

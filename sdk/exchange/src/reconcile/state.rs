@@ -1,0 +1,196 @@
+//! What headquarters keeps about a site between two bundles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical::Digest, checkpoint::Position, message::HeadRef, reconcile::rates::RateMeter,
+    row::PluginActivation, unit::Counters,
+};
+
+/// A site as of the last bundle that was accepted. Opaque: kept by the entitlement plugin in
+/// records, and begun afresh by the offline verifier, which reads all bundles.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SiteState {
+    pub(super) heads: BTreeMap<String, Heads>,
+    pub(super) nodes: BTreeMap<String, NodeState>,
+    pub(super) entitlements: BTreeMap<String, EntitlementState>,
+    /// Versions of plugins that the site installed, by measurement.
+    pub(super) plugins: BTreeMap<Digest, PluginActivation>,
+}
+
+impl SiteState {
+    /// Per node, the last row held: what a receipt names.
+    pub fn heads(&self) -> Vec<HeadRef> {
+        let head = |(node, heads): (&String, &Heads)| HeadRef {
+            node: node.clone(),
+            incarnation: heads.incarnation,
+            sequence: heads.position.sequence,
+            hash: heads.position.hash,
+        };
+        self.heads.iter().map(head).collect()
+    }
+
+    /// The counters of an entitlement over all nodes.
+    pub fn counters(&self, entitlement: &str) -> Option<Counters> {
+        self.entitlements.get(entitlement).map(EntitlementState::counters)
+    }
+
+    /// The entitlements that the site has imported.
+    pub fn entitlements(&self) -> impl Iterator<Item = &str> {
+        self.entitlements.keys().map(String::as_str)
+    }
+}
+
+/// The ledgers of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Heads {
+    pub(super) incarnation: u64,
+    pub(super) position: Position,
+    /// Ends of earlier bundles of this incarnation, oldest first.
+    known: Vec<Position>,
+    /// Ledgers that were replaced, with their last row.
+    retired: Vec<(u64, Position)>,
+}
+
+/// Most ends of earlier bundles that are remembered per node.
+const KNOWN_MAX: usize = 64;
+
+impl Heads {
+    /// The hash of a row, where it is known.
+    pub(super) fn hash_at(&self, sequence: u64) -> Option<Digest> {
+        if sequence == 0 {
+            return Some([0; 32]);
+        }
+        let mut known = self.known.iter().chain(std::iter::once(&self.position));
+        known.find(|position| position.sequence == sequence).map(|position| position.hash)
+    }
+
+    /// The last row of a ledger that was replaced.
+    pub(super) fn retired_at(&self, incarnation: u64) -> Option<Position> {
+        self.retired.iter().find(|(retired, _)| *retired == incarnation).map(|(_, last)| *last)
+    }
+
+    /// Takes a stretch of ledger that ends at `to`.
+    pub(super) fn advance(&mut self, incarnation: u64, to: Position) {
+        if incarnation > self.incarnation {
+            if self.position.sequence > 0 {
+                self.retired.push((self.incarnation, self.position));
+            }
+            self.incarnation = incarnation;
+            self.position = to;
+            self.known.clear();
+        } else if incarnation == self.incarnation && to.sequence > self.position.sequence {
+            self.known.push(self.position);
+            if self.known.len() > KNOWN_MAX {
+                self.known.remove(0);
+            }
+            self.position = to;
+        }
+    }
+}
+
+/// What the rows of a node said last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct NodeState {
+    /// The ledger whose rows are being applied.
+    pub(super) incarnation: u64,
+    /// Counts starts over all incarnations; the host's own number may repeat after a restore.
+    pub(super) era: u64,
+    pub(super) boot: u64,
+    pub(super) boots: u64,
+    pub(super) time_max_ms: u64,
+    pub(super) monotonic_max_ms: u64,
+    pub(super) suspect: bool,
+    /// True once a survivor closed the node: it need not report any more.
+    pub(super) closed: bool,
+    /// The call for which approvals were used up last.
+    pub(super) approved: Option<[u8; 16]>,
+}
+
+/// An entitlement at a site.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct EntitlementState {
+    pub(super) product: String,
+    /// Unit numbers are below.
+    pub(super) unit_limit: u64,
+    pub(super) not_after: u64,
+    pub(super) revoked: bool,
+    pub(super) closed: bool,
+    /// Directives that were applied.
+    pub(super) directives: BTreeSet<Digest>,
+    pub(super) retries: u64,
+    pub(super) attempts_failed: u64,
+    pub(super) scrapped: u64,
+    pub(super) reserved_in_bundle: u64,
+    pub(super) ledgers: BTreeMap<String, NodeLedger>,
+}
+
+impl EntitlementState {
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = [0_u64; Counters::COUNT];
+        for ledger in self.ledgers.values() {
+            for (sum, value) in sum.iter_mut().zip(ledger.counters.values()) {
+                *sum = sum.saturating_add(value);
+            }
+        }
+        Counters::from_values(sum)
+    }
+}
+
+/// An entitlement in one node's ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct NodeLedger {
+    /// What the rows imply.
+    pub(super) counters: Counters,
+    /// Take the next row's counters as they are: after a restore, or after a finding.
+    pub(super) adopt: bool,
+    /// A row whose counters are ahead of what is implied, with its call: the counters of a
+    /// transaction's rows are all those after the whole transaction.
+    pub(super) unsettled: Option<Unsettled>,
+    /// Units drawn.
+    pub(super) drawn: u64,
+    /// Units drawn as of the ends of earlier bundles: (incarnation, sequence, drawn).
+    pub(super) drawn_at: Vec<(u64, u64, u64)>,
+    /// One per rate of the terms.
+    pub(super) rates: Vec<RateMeter>,
+}
+
+/// Counters that only the next row of the same call can explain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Unsettled {
+    pub(super) row: u64,
+    pub(super) request: [u8; 16],
+    pub(super) counters: Counters,
+}
+
+impl NodeLedger {
+    /// Remembers how many units were drawn at the end of a bundle.
+    pub(super) fn remember_drawn(&mut self, incarnation: u64, sequence: u64) {
+        let last = self.drawn_at.last();
+        let repeated = last.is_some_and(|last| last.0 == incarnation && last.1 >= sequence);
+        if repeated {
+            return;
+        }
+        self.drawn_at.push((incarnation, sequence, self.drawn));
+        if self.drawn_at.len() > KNOWN_MAX {
+            self.drawn_at.remove(0);
+        }
+    }
+
+    /// Units drawn after a row, where that is known.
+    pub(super) fn drawn_since(&self, incarnation: u64, sequence: u64) -> Option<u64> {
+        let row = (incarnation, sequence);
+        let earlier = self.drawn_at.iter().rfind(|end| (end.0, end.1) <= row);
+        let before = match earlier {
+            // A new ledger goes on where the one before ended.
+            Some(end) if (end.0, end.1) == row || sequence == 0 => end.2,
+            Some(_) => return None,
+            // The allotment began after that row.
+            None if self.drawn_at.len() < KNOWN_MAX => 0,
+            None => return None,
+        };
+        self.drawn.checked_sub(before)
+    }
+}

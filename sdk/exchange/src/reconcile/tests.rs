@@ -1,0 +1,5 @@
+//! Honest bundles are clean; each way of tampering gives the right verdict and names the row.
+
+mod honest;
+mod site;
+mod tampered;

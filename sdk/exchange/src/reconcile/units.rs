@@ -1,0 +1,318 @@
+//! Rows about units: every change is legal, within the grant, and no device is there twice.
+
+use crate::{
+    grant::{Grant, Terms},
+    reconcile::{
+        FindingKind, Index, Unavailable, UnitRecord, UnitRef,
+        ledger::{Application, World},
+        rates::Instant,
+        report::Place,
+        state::{EntitlementState, NodeLedger},
+    },
+    row::{Row, UnitEvent},
+    unit::{UnitChange, UnitState},
+};
+
+/// A unit's row with all that it is judged by.
+pub(super) struct Case<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) row: &'a Row,
+    pub(super) event: &'a UnitEvent,
+    pub(super) grant: &'a Grant,
+    pub(super) unit: UnitRef,
+    /// The state before; `None` for a unit that is drawn by this row.
+    pub(super) from: Option<UnitState>,
+}
+
+impl Application {
+    /// Applies a row about a unit.
+    pub(super) fn unit(
+        &mut self,
+        place: Place<'_>,
+        row: &Row,
+        event: &UnitEvent,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        let Some(grant) = self.grant_of(place, event, world) else {
+            return Ok(());
+        };
+        let unit = UnitRef { entitlement: event.entitlement.clone(), unit: event.unit };
+        let before = world.register.unit(&unit)?;
+        let incarnation = self.state.nodes.get(place.node).map_or(0, |node| node.incarnation);
+        let ledger = (place.node, incarnation);
+        if before.as_ref().is_some_and(|before| is_known(before, ledger, row)) {
+            // An ingest that was given up had come further than this.
+            self.adopt(place, row);
+            return Ok(());
+        }
+        let from = before.as_ref().map(|before| before.state);
+        let Some(to) = UnitState::after(from, event.change) else {
+            let text = format!("unit {} can't change like this: {:?}", event.unit, event.change);
+            self.findings.breach(FindingKind::Transition, place, text);
+            self.adopt(place, row);
+            return Ok(());
+        };
+        let case = Case { place, row, event, grant, unit, from };
+        self.judge_plugin(&case);
+        let mut record = match before {
+            Some(before) => before,
+            None => self.draw(&case, world)?,
+        };
+        self.judge_identity(&case, &record);
+        self.judge_change(&case, &mut record, world)?;
+        record.update(&case, incarnation, to);
+        self.move_unit(&case, to);
+        world.register.put_unit(&case.unit, &record)
+    }
+
+    /// The grant under which a row acts, if the site may act under it at all.
+    fn grant_of<'w>(
+        &mut self,
+        place: Place<'_>,
+        event: &UnitEvent,
+        world: &World<'w>,
+    ) -> Option<&'w Grant> {
+        let Some(grant) = world.orders.grants.get(&event.entitlement) else {
+            let text = "a unit of what headquarters did not grant";
+            self.findings.breach(FindingKind::Grant, place, text);
+            return None;
+        };
+        if grant.recipient != self.site {
+            let text = "a unit of another site's entitlement";
+            self.findings.breach(FindingKind::OtherSite, place, text);
+            return None;
+        }
+        let Some(state) = self.state.entitlements.get(&event.entitlement) else {
+            let text = "a unit of an entitlement that was never imported";
+            self.findings.breach(FindingKind::Grant, place, text);
+            return None;
+        };
+        if event.unit >= state.unit_limit {
+            let text = format!("unit {} of {}", event.unit, state.unit_limit);
+            self.findings.breach(FindingKind::Total, place, text);
+            self.adopt_ledger(place);
+            return None;
+        }
+        if !crate::canonical::is_subject(&event.subject) {
+            self.findings.breach(FindingKind::Subject, place, "the subject is malformed");
+            self.adopt_ledger(place);
+            return None;
+        }
+        Some(grant)
+    }
+
+    /// The code that acted is one that the grant accepts.
+    fn judge_plugin(&mut self, case: &Case<'_>) {
+        // What a restore writes off is the host's own act.
+        if case.event.change == UnitChange::Lost {
+            return;
+        }
+        let accepted = case.row.body.plugin.as_ref().is_some_and(|plugin| {
+            let version = self.state.plugins.get(&plugin.measurement);
+            let publishers = version.map_or(&[][..], |version| &version.publishers);
+            let security_version = version.map_or(0, |version| version.security_version);
+            let accepted = &case.grant.accepted_plugins;
+            accepted.accept(&plugin.measurement, publishers, security_version)
+        });
+        if !accepted {
+            let text = "the plugin is not one that the grant accepts";
+            self.findings.breach(FindingKind::Measurement, case.place, text);
+        }
+    }
+
+    /// Draws a unit: every limit holds, and subject and serial are nobody else's.
+    fn draw(&mut self, case: &Case<'_>, world: &mut World<'_>) -> Result<UnitRecord, Unavailable> {
+        let (event, product) = (case.event, &case.grant.product);
+        self.judge_draw_time(case);
+        if !product.lists(&event.subject) {
+            let text = format!("subject {} is not on the grant's list", event.subject);
+            self.findings.breach(FindingKind::Subject, case.place, text);
+        }
+        let sound = event.serial.as_ref().is_some_and(|serial| {
+            crate::canonical::is_subject(serial) && product.serial.accepts_for(event.unit, serial)
+        });
+        if !sound {
+            let text = "the serial number is missing or against the rule";
+            self.findings.breach(FindingKind::Serial, case.place, text);
+        }
+        let index = Index::Subject { product: &product.id, subject: &event.subject };
+        self.claim(case, &index, "subject", world)?;
+        if let Some(serial) = event.serial.as_ref().filter(|_| sound) {
+            let index = Index::Serial { product: &product.id, serial };
+            self.claim(case, &index, "serial number", world)?;
+        }
+        Ok(UnitRecord::drawn(case, &self.site))
+    }
+
+    fn judge_draw_time(&mut self, case: &Case<'_>) {
+        let body = &case.row.body;
+        let node = self.state.nodes.entry(case.place.node.to_owned()).or_default();
+        let at = Instant { era: node.era, monotonic_ms: body.monotonic_ms, time_ms: body.time_ms };
+        let state = self.state.entitlements.entry(case.event.entitlement.clone()).or_default();
+        if body.time_ms < case.grant.terms.not_before || body.time_ms > state.not_after {
+            let text = "reserved outside of the window";
+            self.findings.breach(FindingKind::Window, case.place, text);
+        }
+        if state.revoked || state.closed {
+            let text = "reserved after the entitlement had ended";
+            self.findings.breach(FindingKind::Window, case.place, text);
+        }
+        if body.clock_suspect {
+            let text = "reserved while the clock was suspect";
+            self.findings.hold(FindingKind::Window, case.place, text);
+        }
+        state.reserved_in_bundle += 1;
+        self.histogram.count(body.time_ms, |minute| minute.reserved += 1);
+        let ledger = state.ledgers.entry(case.place.node.to_owned()).or_default();
+        for exceeded in ledger.count_draw(&case.grant.terms, at) {
+            self.findings.breach(FindingKind::Rate, case.place, exceeded);
+        }
+    }
+
+    fn judge_change(
+        &mut self,
+        case: &Case<'_>,
+        record: &mut UnitRecord,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        let time_ms = case.row.body.time_ms;
+        match case.event.change {
+            UnitChange::Reserved | UnitChange::Returned | UnitChange::Lost => {}
+            UnitChange::Issued => {
+                self.judge_release(case);
+                self.judge_certificate(case, world)?;
+            }
+            UnitChange::Released => {
+                self.judge_release(case);
+                self.histogram.count(time_ms, |minute| minute.retries += 1);
+                self.entitlement(case).retries += 1;
+            }
+            UnitChange::Confirmed => {
+                record.proved = self.judge_proof(case, record, world);
+                self.histogram.count(time_ms, |minute| minute.confirmed += 1);
+            }
+            UnitChange::AttemptFailed => {
+                record.attempts = record.attempts.saturating_add(1);
+                self.entitlement(case).attempts_failed += 1;
+                if record.attempts > case.grant.terms.max_attempts_per_subject {
+                    let text = format!("attempt {} of the subject", record.attempts);
+                    self.findings.breach(FindingKind::Limit, case.place, text);
+                }
+            }
+            UnitChange::Failed => self.histogram.count(time_ms, |minute| minute.rejected += 1),
+            UnitChange::Scrapped => {
+                self.histogram.count(time_ms, |minute| minute.rejected += 1);
+                self.judge_scrap(case);
+            }
+        }
+        Ok(())
+    }
+
+    /// An identity is released within the window and its grace time, and never after revocation.
+    fn judge_release(&mut self, case: &Case<'_>) {
+        let state = self.entitlement(case);
+        let grace_ms = case.grant.terms.grace_seconds.saturating_mul(1000);
+        let late = case.row.body.time_ms > state.not_after.saturating_add(grace_ms);
+        if late || state.revoked {
+            let text = "released after the entitlement had ended";
+            self.findings.breach(FindingKind::Window, case.place, text);
+        }
+    }
+
+    /// Scrap beyond the allowance needs approvals in the same call.
+    fn judge_scrap(&mut self, case: &Case<'_>) {
+        let node = self.state.nodes.entry(case.place.node.to_owned()).or_default();
+        let approved = node.approved == Some(case.row.body.request);
+        let state = self.entitlement(case);
+        state.scrapped += 1;
+        if state.scrapped > case.grant.terms.scrap_allowance && !approved {
+            let text = "more scrap than allowed, without approval";
+            self.findings.breach(FindingKind::Scrap, case.place, text);
+        }
+    }
+
+    fn move_unit(&mut self, case: &Case<'_>, to: UnitState) {
+        if case.from == Some(to) {
+            // A repeated release changes no counter; where the row has them, they still agree.
+            if case.row.counters.is_some() {
+                self.change(case.place, case.row, |_| Some(()));
+            }
+            return;
+        }
+        self.change(case.place, case.row, |counters| {
+            counters.move_unit(case.from, to).then_some(())
+        });
+        let max = case.grant.terms.max_in_doubt;
+        let counters = self.entitlement(case).counters();
+        if case.from.is_none() && counters.in_doubt() > max {
+            let text = format!("{} units in doubt of {max}", counters.in_doubt());
+            self.findings.breach(FindingKind::Limit, case.place, text);
+        }
+    }
+
+    fn entitlement(&mut self, case: &Case<'_>) -> &mut EntitlementState {
+        self.state.entitlements.entry(case.event.entitlement.clone()).or_default()
+    }
+
+    fn adopt_ledger(&mut self, place: Place<'_>) {
+        let state = self.state.entitlements.get_mut(place.entitlement.unwrap_or_default());
+        if let Some(ledger) = state.and_then(|state| state.ledgers.get_mut(place.node)) {
+            ledger.adopt = true;
+        }
+    }
+}
+
+impl NodeLedger {
+    /// Counts a draw under every rate; says which are exceeded.
+    fn count_draw(&mut self, terms: &Terms, at: Instant) -> Vec<String> {
+        self.drawn = self.drawn.saturating_add(1);
+        self.rates.resize_with(terms.rates.len(), Default::default);
+        let mut exceeded = Vec::new();
+        for (rate, meter) in terms.rates.iter().zip(&mut self.rates) {
+            if meter.count(rate, at) {
+                exceeded.push(format!("more than {} in {} s", rate.units, rate.per_seconds));
+            }
+        }
+        exceeded
+    }
+}
+
+impl UnitRecord {
+    fn drawn(case: &Case<'_>, site: &str) -> Self {
+        Self {
+            site: site.to_owned(),
+            product: case.grant.product.id.clone(),
+            state: UnitState::Reserved,
+            node: case.place.node.to_owned(),
+            incarnation: 0,
+            row: 0,
+            time_ms: 0,
+            subject: case.event.subject.clone(),
+            serial: case.event.serial.clone(),
+            certificate_hash: None,
+            key_hash: None,
+            certificate_serial: None,
+            attempts: 0,
+            proved: false,
+        }
+    }
+
+    fn update(&mut self, case: &Case<'_>, incarnation: u64, to: UnitState) {
+        let event = case.event;
+        self.state = to;
+        self.incarnation = incarnation;
+        case.place.node.clone_into(&mut self.node);
+        self.row = case.row.sequence;
+        self.time_ms = case.row.body.time_ms;
+        self.key_hash = self.key_hash.or(event.key_hash);
+        self.certificate_hash = self.certificate_hash.or(event.certificate_hash);
+        if self.certificate_serial.is_none() {
+            self.certificate_serial.clone_from(&event.certificate_serial);
+        }
+    }
+}
+
+/// True if the register already knows this row.
+fn is_known(before: &UnitRecord, ledger: (&str, u64), row: &Row) -> bool {
+    (before.node.as_str(), before.incarnation) == ledger && before.row >= row.sequence
+}

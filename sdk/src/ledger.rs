@@ -1,0 +1,78 @@
+//! The host's append-only log: one hash chain per node. Rows are the host's; plugins read them and
+//! add notes.
+
+use crate::{
+    Digest,
+    backend::{self, Ledger as _},
+    error::Error,
+};
+
+/// The end of a node's chain after `sequence` rows. Zero rows have the digest of 32 zero bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The node.
+    pub node: String,
+    /// How many rows there are up to here.
+    pub sequence: u64,
+    /// The hash of the last of them.
+    pub hash: Digest,
+}
+
+/// A page of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Encoded rows, in order; [`mintmark_exchange`] decodes them.
+    pub rows: Vec<Vec<u8>>,
+    /// The end of the last of them.
+    pub end: Position,
+}
+
+/// A checkpoint whose signature the host has checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedCheckpoint {
+    /// The cluster that signed it, as a SPIFFE URI.
+    pub cluster: String,
+    /// The checkpoint's body, as [`mintmark_exchange`] decodes it.
+    pub body: Vec<u8>,
+}
+
+/// Adds a note of the plugin's own: at most 1 KiB of text, 16 a call. No check ever reads it.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a text outside its bounds, `BUDGET_EXCEEDED` for too many.
+pub fn note(text: &str) -> Result<(), Error> {
+    backend::ledger().note(text)
+}
+
+/// Signed checkpoints, one per node, over all rows after the heads in the last receipt; what a
+/// bundle begins with.
+///
+/// # Errors
+/// `PERMISSION_DENIED` unless the manifest claims to read the ledger.
+pub fn checkpoints() -> Result<Vec<Vec<u8>>, Error> {
+    backend::ledger().checkpoints()
+}
+
+/// Committed rows of `node` after the row `after`; `limit_bytes` is from 64 KiB to 1 MiB.
+///
+/// # Errors
+/// [`Error::NotFound`] for a node that is not there; `PERMISSION_DENIED` as [`checkpoints`].
+pub fn read(node: &str, after: u64, limit_bytes: u32) -> Result<Page, Error> {
+    backend::ledger().read(node, after, limit_bytes)
+}
+
+/// Checks a signed checkpoint of any cluster under our root.
+///
+/// # Errors
+/// `UNTRUSTED_MESSAGE`.
+pub fn verify_checkpoint(checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
+    backend::ledger().verify_checkpoint(checkpoint)
+}
+
+/// The heads that headquarters holds of a site's nodes, from the receipts that it gave.
+///
+/// # Errors
+/// [`Error::Unavailable`] for a store that cannot answer.
+pub fn held_heads(cluster: &str) -> Result<Vec<Position>, Error> {
+    backend::ledger().held_heads(cluster)
+}

@@ -1,0 +1,40 @@
+//! The host's append-only log.
+
+use super::{Host, digest};
+use crate::{
+    backend,
+    bindings::mintmark::host::ledger as wit,
+    error::Error,
+    ledger::{Page, Position, VerifiedCheckpoint},
+};
+
+impl backend::Ledger for Host {
+    fn note(&self, text: &str) -> Result<(), Error> {
+        Ok(wit::note(text)?)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(wit::checkpoints()?)
+    }
+
+    fn read(&self, node: &str, after: u64, limit_bytes: u32) -> Result<Page, Error> {
+        let wit::Page { rows, end } = wit::read(node, after, limit_bytes)?;
+        Ok(Page { rows, end: end.into() })
+    }
+
+    fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
+        let wit::VerifiedCheckpoint { cluster, body } = wit::verify_checkpoint(checkpoint)?;
+        Ok(VerifiedCheckpoint { cluster, body })
+    }
+
+    fn held_heads(&self, cluster: &str) -> Result<Vec<Position>, Error> {
+        Ok(wit::held_heads(cluster)?.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<wit::Position> for Position {
+    fn from(position: wit::Position) -> Self {
+        let wit::Position { node, sequence, hash } = position;
+        Self { node, sequence, hash: digest(hash) }
+    }
+}
