@@ -66,6 +66,9 @@ impl Call {
             let body = canonical::encode(&checkpoint);
             signed.push(self.host.identity.sign_order(CHECKPOINT, body).encode());
         }
+        // Refusals that were counted and have no row yet are on record before the next bundle.
+        let counted = self.host.outcomes.drain();
+        self.push_outcomes(counted);
         self.record(Event::BundleExported { heads: exported });
         Ok(signed)
     }

@@ -152,10 +152,15 @@ impl View {
         }
         let keys: Vec<Key> = self.reads.keys().cloned().collect();
         let found = fresh.get(&keys).await.map_err(unavailable)?;
-        let same =
-            found.iter().zip(self.reads.values()).all(|(found, seen)| found.version == *seen);
-        if !same || found.len() != keys.len() || !self.scans.is_empty() {
+        let mut reads = found.iter().zip(self.reads.values());
+        if found.len() != keys.len() || !reads.all(|(found, seen)| found.version == *seen) {
             return Ok(false);
+        }
+        for (range, seen) in &self.scans {
+            let found = fresh.scan(range).await.map_err(unavailable)?;
+            if scan_digest(found.iter().map(|(key, found)| (key, found.version))) != *seen {
+                return Ok(false);
+            }
         }
         self.snapshot = fresh;
         Ok(true)

@@ -64,11 +64,11 @@ impl Window {
 
     /// Gives back a unit that was reserved at `at_ms` and came to nothing. An instant that left the window is no loss.
     pub fn give_back(&mut self, at_ms: u64) {
-        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.0 == at_ms) {
-            if entry.1 > 0 {
-                entry.1 -= 1;
-                self.held -= 1;
-            }
+        let mut newest_first = self.entries.iter_mut().rev();
+        let entry = newest_first.find(|entry| entry.0 == at_ms && entry.1 > 0);
+        if let Some(entry) = entry {
+            entry.1 -= 1;
+            self.held -= 1;
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use arc_swap::ArcSwap;
 use bytes::{Buf as _, Bytes};
 use mintmark_model::{Principal, Refusal};
 use rustls::ServerConfig;
@@ -38,7 +39,7 @@ pub(crate) type Authenticate = Arc<dyn Fn(&[Vec<u8>]) -> Result<Principal, Refus
 /// Turns TCP connections into [`Connection`]s.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
-    tls: TlsAcceptor,
+    tls: Arc<ArcSwap<ServerConfig>>,
     authenticate: Authenticate,
     handshakes: Arc<Semaphore>,
     handshakes_by_address: Tally<IpAddr>,
@@ -64,13 +65,18 @@ enum Closed {
 impl Acceptor {
     pub(crate) fn new(tls: Arc<ServerConfig>, authenticate: Authenticate) -> Self {
         Self {
-            tls: TlsAcceptor::from(tls),
+            tls: Arc::new(ArcSwap::new(tls)),
             authenticate,
             handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES_MAX)),
             handshakes_by_address: Tally::new(limits::HANDSHAKES_PER_ADDRESS_MAX),
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             connections_by_principal: Tally::new(limits::CONNECTIONS_PER_PRINCIPAL_MAX),
         }
+    }
+
+    /// Handshakes that begin from now on present another certificate.
+    pub(crate) fn renew(&self, tls: Arc<ServerConfig>) {
+        self.tls.store(tls);
     }
 
     /// Accepts until the stream that it gives is dropped.
@@ -133,7 +139,8 @@ impl Acceptor {
 
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Closed> {
         stream.set_nodelay(true).map_err(Closed::Tls)?;
-        let mut stream = self.tls.accept(stream).await.map_err(Closed::Tls)?;
+        let tls = TlsAcceptor::from(self.tls.load_full());
+        let mut stream = tls.accept(stream).await.map_err(Closed::Tls)?;
         if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
             return Err(Closed::Protocol);
         }

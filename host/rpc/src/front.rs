@@ -12,8 +12,9 @@ use std::{
 
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use mintmark_custody::Session;
+use mintmark_custody::{PluginClaims, Session};
 use mintmark_model::{Principal, Reason, Refusal, Role};
+use mintmark_runtime::Route;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body, codegen::Service, service::Routes};
 
@@ -37,7 +38,7 @@ enum Target {
     /// The host.
     Host,
     /// A plugin.
-    Plugin(routing::Route),
+    Plugin(Route),
 }
 
 impl Front {
@@ -58,7 +59,7 @@ impl Front {
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Ok((place, Target::Plugin(route))) => {
-                let response = routing::serve(self.host, route, request).await;
+                let response = routing::serve(self.host.runtime, route, request).await;
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Err(status) => status.into_http(),
@@ -73,7 +74,7 @@ impl Front {
             self.check(caller, allowed, path, None).await?;
             return Ok((place, Target::Host));
         }
-        let Some(route) = self.host.route(path) else {
+        let Some(route) = self.host.runtime.route(path) else {
             return Err(Status::unimplemented("The host serves no such method."));
         };
         let claims = Some(Arc::clone(route.claims()));
@@ -98,7 +99,7 @@ impl Front {
         caller: &Caller,
         allowed: &[Role],
         path: &str,
-        plugin: Option<Arc<mintmark_custody::PluginClaims>>,
+        plugin: Option<Arc<PluginClaims>>,
     ) -> Result<(), Status> {
         let principal = caller.principal();
         if allowed.contains(&principal.role) {

@@ -41,8 +41,8 @@ pub const CALL_MAX: Duration = Duration::from_secs(300);
 /// Between two messages of a stream.
 pub const MESSAGE_WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// One message, in either direction.
-pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One message, in either direction: what a plugin can take and give.
+pub const MESSAGE_BYTES_MAX: usize = mintmark_runtime::MESSAGE_BYTES_MAX;
 
 /// The list of a request's headers, as HTTP/2 counts it.
 pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
@@ -76,7 +76,10 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A plugin's component.
-pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const COMPONENT_BYTES_MAX: usize = mintmark_runtime::COMPONENT_BYTES_MAX;
+
+/// The host's TLS certificate is made anew so often; it is valid much longer.
+pub const IDENTITY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One chunk of an upload.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use mintmark_model::{Reason, Refusal};
+use mintmark_runtime::{Code as PluginCode, PluginStatus, Refused};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -70,30 +71,43 @@ pub fn status(refusal: Refusal) -> Status {
     details(code, refusal.reason.code(), &refusal.detail, retry, facts)
 }
 
-/// The status for a refusal by a plugin, whose every part is the plugin's own words.
-///
-/// For a reason that the host knows, the host chooses the code; for another, `code` stands. `OK` is no refusal.
-pub(crate) fn plugin_status<'a>(
-    code: Code,
-    reason: &str,
-    message: &str,
-    retry: Option<Duration>,
-    facts: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Status {
-    let known = Reason::from_code(reason);
-    let code = match (known, code) {
-        (Some(reason), _) => grpc_code(reason),
-        (None, Code::Ok) => Code::Unknown,
-        (None, code) => code,
-    };
-    let reason = if is_reason(reason) { reason } else { "UNKNOWN" };
-    details(code, reason, message, retry, facts)
+/// The status for a call of a plugin that did not succeed.
+#[must_use]
+pub fn plugin_status(refused: Refused) -> Status {
+    match refused {
+        Refused::Host(refusal) => status(refusal),
+        Refused::Plugin(own) => own_status(&own),
+    }
 }
 
-/// The shape of a reason code: so that a foreign one cannot be mistaken for text.
-fn is_reason(code: &str) -> bool {
-    (1..=63).contains(&code.len())
-        && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+/// Every part is the plugin's own words; but for a reason that the host knows, the host chooses the code.
+fn own_status(own: &PluginStatus) -> Status {
+    let code = Reason::from_code(&own.reason).map_or(code_of(own.code), grpc_code);
+    let facts = own.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let retry = own.retry_after_ms.map(Duration::from_millis);
+    details(code, &own.reason, &own.message, retry, facts)
+}
+
+/// A plugin's code, as tonic names it. `OK` is not among them: it is no refusal.
+const fn code_of(code: PluginCode) -> Code {
+    match code {
+        PluginCode::Cancelled => Code::Cancelled,
+        PluginCode::Unknown => Code::Unknown,
+        PluginCode::InvalidArgument => Code::InvalidArgument,
+        PluginCode::DeadlineExceeded => Code::DeadlineExceeded,
+        PluginCode::NotFound => Code::NotFound,
+        PluginCode::AlreadyExists => Code::AlreadyExists,
+        PluginCode::PermissionDenied => Code::PermissionDenied,
+        PluginCode::ResourceExhausted => Code::ResourceExhausted,
+        PluginCode::FailedPrecondition => Code::FailedPrecondition,
+        PluginCode::Aborted => Code::Aborted,
+        PluginCode::OutOfRange => Code::OutOfRange,
+        PluginCode::Unimplemented => Code::Unimplemented,
+        PluginCode::Internal => Code::Internal,
+        PluginCode::Unavailable => Code::Unavailable,
+        PluginCode::DataLoss => Code::DataLoss,
+        PluginCode::Unauthenticated => Code::Unauthenticated,
+    }
 }
 
 fn details<'a>(
@@ -178,26 +192,33 @@ mod tests {
         assert_eq!(retry.retry_delay, Some(Duration::from_millis(1_500)));
     }
 
+    fn own(code: PluginCode, reason: &str) -> PluginStatus {
+        PluginStatus {
+            code,
+            reason: reason.to_owned(),
+            message: "x\n".repeat(5_000),
+            retry_after_ms: Some(7),
+            metadata: vec![("name\r".to_owned(), "v".repeat(1_000)); 100],
+        }
+    }
+
     #[test]
     fn a_plugin_cannot_choose_the_code_of_a_reason_that_the_host_knows() {
-        let told = |code, reason| plugin_status(code, reason, "", None, std::iter::empty()).code();
-        assert_eq!(told(Code::Unavailable, "EXPIRED"), Code::FailedPrecondition);
-        assert_eq!(told(Code::Ok, "EXPIRED"), Code::FailedPrecondition);
-        assert_eq!(told(Code::DataLoss, "MELTED"), Code::DataLoss);
-        assert_eq!(told(Code::Ok, "MELTED"), Code::Unknown);
+        let told = |code, reason| plugin_status(Refused::Plugin(own(code, reason))).code();
+        assert_eq!(told(PluginCode::Unavailable, "EXPIRED"), Code::FailedPrecondition);
+        assert_eq!(told(PluginCode::DataLoss, "MELTED"), Code::DataLoss);
     }
 
     #[test]
     fn w13_a_plugins_words_are_bounded_and_escaped() {
-        let long = "x".repeat(5_000);
-        let facts = (0..100).map(|_| ("name\r\n", long.as_str()));
-        let status = plugin_status(Code::Internal, "not a code\n", &long, None, facts);
-        assert!(status.message().len() <= limits::STATUS_TEXT_BYTES_MAX);
+        let status = own_status(&own(PluginCode::Internal, "MELTED"));
+        let text = status.message();
+        assert!(text.len() <= limits::STATUS_TEXT_BYTES_MAX && !text.contains('\n'));
         let info = status.get_details_error_info().unwrap();
-        assert_eq!(info.reason, "UNKNOWN");
+        assert_eq!(info.reason, "MELTED");
         assert!(info.metadata.len() <= limits::STATUS_FACTS_MAX);
         for (name, value) in &info.metadata {
-            assert!(!name.contains('\n') && value.len() <= limits::STATUS_FACT_BYTES_MAX);
+            assert!(!name.contains('\r') && value.len() <= limits::STATUS_FACT_BYTES_MAX);
         }
     }
 }

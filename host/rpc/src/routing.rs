@@ -4,16 +4,16 @@
 //! of its own, answered before the next one is read; a refused message ends the stream with its status, and what was
 //! answered before stands.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{Request, Response};
 use mintmark_custody::Session;
-use mintmark_model::{Reason, Refusal};
-use mintmark_runtime::{PluginStream, Refused, Route, Runtime};
+use mintmark_model::Refusal;
+use mintmark_runtime::{PluginStream, Route, Runtime};
 use tonic::{
-    Code, Status, Streaming,
+    Status, Streaming,
     body::Body,
     server::{Grpc, StreamingService, UnaryService},
 };
@@ -73,7 +73,7 @@ impl UnaryService<Bytes> for Message {
         let (runtime, route) = (self.0.runtime.clone(), self.0.route.clone());
         Box::pin(async move {
             let answer = runtime.call(&route, session, message).await;
-            answer.map(tonic::Response::new).map_err(|refused| status(&refused))
+            answer.map(tonic::Response::new).map_err(refusal::plugin_status)
         })
     }
 }
@@ -122,7 +122,7 @@ impl Conversation {
         };
         let session = self.plugin.session(&message);
         let answer = self.instance.call(session, message).await;
-        answer.map(|answer| Some((answer, self))).map_err(|refused| status(&refused))
+        answer.map(|answer| Some((answer, self))).map_err(refusal::plugin_status)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use mintmark_custody::Custody;
+use mintmark_model::Refusal;
 use mintmark_runtime::Runtime;
 use tokio::{net::TcpListener, sync::Notify};
 use tonic::transport;
@@ -17,6 +18,7 @@ use crate::{
 
 /// A host's gRPC server, bound to its address.
 pub struct Server {
+    custody: Custody,
     listener: TcpListener,
     local_addr: SocketAddr,
     acceptor: Acceptor,
@@ -29,9 +31,12 @@ pub enum ServeError {
     /// The listener has no address.
     #[error("the listener cannot be used")]
     Listener(#[source] io::Error),
+    /// Custody gave no certificate for TLS.
+    #[error("there is no certificate for TLS")]
+    Identity(#[source] Refusal),
     /// The host's certificates cannot be used for TLS.
     #[error("the host's certificates cannot be used for TLS")]
-    Identity(#[source] rustls::Error),
+    Tls(#[source] rustls::Error),
     /// Serving ended by itself.
     #[error("serving failed")]
     Transport(#[source] transport::Error),
@@ -49,12 +54,12 @@ impl Server {
         runtime: Runtime,
     ) -> Result<Self, ServeError> {
         let local_addr = listener.local_addr().map_err(ServeError::Listener)?;
-        let acceptor = acceptor(&custody).map_err(ServeError::Identity)?;
+        let acceptor = acceptor(&custody)?;
         let (reporter, health) = tonic_health::server::health_reporter();
-        let host = Host::new(custody, runtime, reporter);
+        let host = Host::new(custody.clone(), runtime, reporter);
         host.refresh().await;
         let front = Front::new(host.clone(), services::routes(&host, health));
-        Ok(Self { listener, local_addr, acceptor, front })
+        Ok(Self { custody, listener, local_addr, acceptor, front })
     }
 
     /// Where it listens.
@@ -75,33 +80,51 @@ impl Server {
             shutdown.await;
             told.notify_one();
         };
-        let incoming = self.acceptor.run(self.listener);
-        let serving = settings().serve_with_incoming_shutdown(self.front, incoming, signal);
         let overdue = async {
             stopping.notified().await;
             tokio::time::sleep(limits::DRAIN_MAX).await;
         };
+        let renewing = renew(&self.custody, &self.acceptor);
+        let incoming = self.acceptor.clone().run(self.listener);
+        let serving = settings().serve_with_incoming_shutdown(self.front, incoming, signal);
         tokio::select! {
             ended = serving => ended.map_err(ServeError::Transport),
             () = overdue => {
                 tracing::warn!("calls that still run are given up");
                 Ok(())
             }
+            never = renewing => never,
         }
     }
 }
 
 /// Who may connect is custody's to say.
-fn acceptor(custody: &Custody) -> Result<Acceptor, rustls::Error> {
-    let (clock, door) = (custody.clone(), custody.clone());
-    let identity = custody.tls_identity();
-    let identity =
-        Identity { chain: identity.chain, key_pkcs8: identity.private_key_pkcs8.expose() };
-    let tls = tls::server(custody.trust_root(), identity, Box::new(move || clock.site_time_ms()))?;
+fn acceptor(custody: &Custody) -> Result<Acceptor, ServeError> {
+    let door = custody.clone();
     let authenticate = move |chain: &[Vec<u8>]| {
         door.authenticate(chain).map(|authenticated| authenticated.principal)
     };
-    Ok(Acceptor::new(tls, Arc::new(authenticate)))
+    Ok(Acceptor::new(identity(custody)?, Arc::new(authenticate)))
+}
+
+/// The TLS settings with a new certificate of the node.
+fn identity(custody: &Custody) -> Result<Arc<rustls::ServerConfig>, ServeError> {
+    let made = custody.tls_identity().map_err(ServeError::Identity)?;
+    let identity = Identity { chain: made.chain, key_pkcs8: made.private_key.expose() };
+    let clock = custody.clone();
+    tls::server(custody.trust_root(), identity, Box::new(move || clock.site_time_ms()))
+        .map_err(ServeError::Tls)
+}
+
+/// A host that runs for longer than a certificate is valid presents new ones.
+async fn renew<T>(custody: &Custody, acceptor: &Acceptor) -> T {
+    loop {
+        tokio::time::sleep(limits::IDENTITY_AGE_MAX).await;
+        match identity(custody) {
+            Ok(tls) => acceptor.renew(tls),
+            Err(error) => tracing::error!(%error, "the host's TLS certificate was not renewed"),
+        }
+    }
 }
 
 /// tonic's settings: every limit that it has, none left at its default.

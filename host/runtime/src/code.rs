@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use mintmark_custody::{Custody, Digest};
+use mintmark_custody::Digest;
 
 use crate::error::Error;
 
@@ -23,19 +23,22 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 
 const LABEL: &[u8] = b"mintmark/compiled-code/1";
 
+/// Custody's MAC over parts.
+pub(crate) type Mac = dyn Fn(&[&[u8]]) -> [u8; MAC_BYTES] + Send + Sync;
+
 /// Compiles components, or finds them compiled.
 pub(crate) struct Compiler {
     engine: Engine,
-    custody: Custody,
+    authority: Arc<Mac>,
     cache: Option<Arc<Dir>>,
     one_at_a_time: Arc<Semaphore>,
 }
 
 impl Compiler {
     /// A compiler whose results are kept in `cache`, where there is one. The directory is the host's alone.
-    pub(crate) fn new(engine: Engine, custody: Custody, cache: Option<Dir>) -> Self {
+    pub(crate) fn new(engine: Engine, authority: Arc<Mac>, cache: Option<Dir>) -> Self {
         let one_at_a_time = Arc::new(Semaphore::new(1));
-        Self { engine, custody, cache: cache.map(Arc::new), one_at_a_time }
+        Self { engine, authority, cache: cache.map(Arc::new), one_at_a_time }
     }
 
     /// The code of the component with this measurement.
@@ -48,7 +51,7 @@ impl Compiler {
         let turn = turn.expect("nobody closes the semaphore");
         let job = Job {
             engine: self.engine.clone(),
-            custody: self.custody.clone(),
+            authority: Arc::clone(&self.authority),
             cache: self.cache.clone(),
             measurement,
         };
@@ -66,7 +69,7 @@ impl Compiler {
 
 struct Job {
     engine: Engine,
-    custody: Custody,
+    authority: Arc<Mac>,
     cache: Option<Arc<Dir>>,
     measurement: Digest,
 }
@@ -112,7 +115,7 @@ impl Job {
     fn mac(&self, code: &[u8]) -> [u8; MAC_BYTES] {
         let mut engine = Written::default();
         self.engine.precompile_compatibility_hash().hash(&mut engine);
-        self.custody.cache_mac(&[LABEL, &engine.0, &self.measurement, code])
+        (self.authority)(&[LABEL, &engine.0, &self.measurement, code])
     }
 
     fn file_name(&self) -> String {

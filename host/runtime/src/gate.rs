@@ -68,9 +68,14 @@ fn full() -> Refusal {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn w12_a_full_queue_refuses_at_once_and_a_long_wait_ends() {
-        let limits = Limits { concurrent: 1, queued: 1, ..Limits::default() };
+        let limits = Limits {
+            concurrent: 1,
+            queued: 1,
+            deadline_ms: 20,
+            ..Limits::default()
+        };
         let gate = Gate::new(&limits);
         let first = gate.enter().await.unwrap();
         let (second, third) = tokio::join!(gate.enter(), gate.enter());

@@ -82,9 +82,6 @@ impl Invocation {
     async fn run_to_end(self, plugin: &Plugin, turn: Turn, seat: Option<Seat>) -> Outcome {
         let (mut seat, mut turn, mut carry) = (seat, Some(turn), None);
         for run in 0..=RERUNS_MAX {
-            if turn.is_none() {
-                turn = plugin.gate.enter().await.ok();
-            }
             let call = self.runtime.custody().begin(self.session.clone(), carry.take()).await;
             let call = match call {
                 Ok(call) => call,
@@ -99,7 +96,7 @@ impl Invocation {
             let (call, log) = taken.guest.end();
             // Instance and place are free before the sync, unless the stream goes on with the instance.
             let kept = (self.keeps && run == 0 && taken.guest.is_clean()).then_some(taken);
-            turn = None;
+            drop(turn.take());
             match self.end(plugin, ran, call, &log).await {
                 Next::Answer(answer) => {
                     let kept = kept.filter(|_| answer.is_ok() && self.runtime.may_keep());

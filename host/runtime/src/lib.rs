@@ -14,6 +14,8 @@ mod escape;
 mod failure;
 mod gate;
 mod guest;
+#[cfg(test)]
+mod guests;
 mod interfaces;
 mod invocation;
 mod log;

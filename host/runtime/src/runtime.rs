@@ -56,7 +56,9 @@ impl Runtime {
         cache: Option<Dir>,
     ) -> Result<Self, Error> {
         let machine = Machine::start(&config).map_err(|error| Error::engine(&error))?;
-        let compiler = Compiler::new(machine.engine.clone(), custody.clone(), cache);
+        let authority = custody.clone();
+        let authority = Arc::new(move |parts: &[&[u8]]| authority.cache_mac(parts));
+        let compiler = Compiler::new(machine.engine.clone(), authority, cache);
         Ok(Self(Arc::new(Inner {
             instances: Arc::new(Semaphore::new(config.instances_max as usize)),
             custody,

@@ -31,6 +31,9 @@ const CERTIFICATES_PER_UNIT: u32 = 1;
 /// The site's plugin where the request names none.
 const PLUGIN: &str = "device-key";
 
+/// The fields of a certificate that a site may fill, as the host knows them.
+const OPEN_FIELDS: [&str; 2] = ["common-name", "organizational-unit"];
+
 /// A product CA is called `product-` and the product's id, in at most 64 characters.
 const PRODUCT_ID_BYTES_MAX: usize = 56;
 
@@ -86,11 +89,20 @@ fn check_names(proposal: &GrantProposal) -> Result<(), TermsError> {
     if proposal.product.id.len() > PRODUCT_ID_BYTES_MAX {
         return Err(TermsError::TooLarge("product.id"));
     }
+    let template = proposal.product.template.iter();
+    if template.flat_map(|template| &template.fields).any(|field| !is_open_field(&field.name)) {
+        return Err(TermsError::Malformed("product.template.fields"));
+    }
     let derived = proposal.product.origin == KeyOrigin::Derived;
     if derived && proposal.product.algorithm == "ecdsa-p384" {
         return Err(TermsError::Mismatch("product.algorithm"));
     }
     Ok(())
+}
+
+/// A field that no host knows would be left out of every certificate without a word.
+fn is_open_field(name: &str) -> bool {
+    OPEN_FIELDS.contains(&name)
 }
 
 fn read_terms(terms: proto::Terms) -> Result<Terms, TermsError> {
@@ -236,7 +248,7 @@ pub(crate) mod tests {
             template: Some(proto::CertificateTemplate {
                 organization: "Acme".to_owned(),
                 model: "T2".to_owned(),
-                fields: vec![field("hardware"), field("batch")],
+                fields: vec![field("organizational-unit"), field("common-name")],
             }),
             serial: Some(proto::product::Serial::Assigned(proto::AssignedSerial {
                 prefix: "T2-".to_owned(),
@@ -333,6 +345,14 @@ pub(crate) mod tests {
         more.terms.as_mut().unwrap().total += 1;
         assert_ne!(digest(request()), digest(more));
         assert_ne!(Order::read(request()).unwrap().digest("other"), digest(request()));
+    }
+
+    #[test]
+    fn a_certificate_field_that_no_host_knows_is_refused() {
+        let rename = |product: &mut proto::Product| {
+            product.template.as_mut().unwrap().fields[0].name = "hardware".to_owned();
+        };
+        assert!(refused(|product, _| rename(product)).contains("product.template.fields"));
     }
 
     #[test]

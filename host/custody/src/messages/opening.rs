@@ -153,6 +153,7 @@ impl Call {
         let Some(known) = known else { return Ok(()) };
         let detail = "The message was taken before; nothing changed.";
         Err(Refusal::new(Reason::Replayed, detail)
+            .with("digest", hex::encode(digest))
             .with("purpose", known.purpose)
             .with("accepted-at", known.accepted_at.to_string())
             .with("row", known.made))

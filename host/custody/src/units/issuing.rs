@@ -26,7 +26,7 @@ use crate::types::{Artefact, SealedKey};
 use crate::{escrows, keys, tables};
 
 /// The HPKE `info` under which a device key is sealed to a device or a station.
-pub const DELIVERY_INFO: &[u8] = b"mintmark device key delivery v1";
+const DELIVERY_INFO: &[u8] = b"mintmark device key delivery v1";
 /// The label under which device keys are derived (03, 3.3).
 const DEVICE_KEY_LABEL: &str = "mintmark device key v1";
 

@@ -1,6 +1,6 @@
 //! What headquarters sent to its sites.
 
-use mintmark_custody::OutboxEntry;
+use mintmark_custody::status::OutboxEntry;
 use tonic::{Request, Response, async_trait};
 
 use super::Answer;

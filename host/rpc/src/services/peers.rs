@@ -1,6 +1,6 @@
 //! What this cluster and others know of each other.
 
-use mintmark_custody::PeerIdentity;
+use mintmark_custody::{Digest, status::PeerStatus};
 use tonic::{Request, Response, async_trait};
 
 use super::Answer;
@@ -17,7 +17,6 @@ use crate::{
 
 const EXPORT: &str = "/mintmark.admin.v1.Peers/ExportIdentity";
 const IMPORT: &str = "/mintmark.admin.v1.Peers/ImportIdentity";
-const LIST: &str = "/mintmark.admin.v1.Peers/ListPeers";
 
 #[async_trait]
 impl Peers for Host {
@@ -26,8 +25,9 @@ impl Peers for Host {
         request: Request<ExportIdentityRequest>,
     ) -> Answer<ExportIdentityResponse> {
         let session = Caller::session(&request, EXPORT)?;
-        let file_id = self.custody.export_identity(session).await.map_err(refusal::status)?;
-        Ok(Response::new(ExportIdentityResponse { file_id }))
+        let exported = self.custody.export_identity(session).await;
+        let (file_id, fingerprint) = exported.map_err(refusal::status)?;
+        Ok(Response::new(ExportIdentityResponse { file_id, fingerprint: fingerprint.to_vec() }))
     }
 
     async fn import_identity(
@@ -38,32 +38,32 @@ impl Peers for Host {
         let file = request.into_inner().file_id;
         let imported = self.custody.import_identity(session, &file).await;
         let imported = imported.map_err(refusal::status)?;
-        let plugin = |(name, measurement): (String, [u8; 32])| PeerPlugin {
-            name,
-            measurement: measurement.to_vec(),
-        };
         Ok(Response::new(ImportIdentityResponse {
             cluster: imported.cluster,
-            fingerprint: imported.fingerprint,
+            fingerprint: imported.fingerprint.to_vec(),
             hardware_model: imported.hardware_model,
             plugins: imported.plugins.into_iter().map(plugin).collect(),
             changed: imported.changed,
         }))
     }
 
-    async fn list_peers(&self, request: Request<ListPeersRequest>) -> Answer<ListPeersResponse> {
-        let session = Caller::session(&request, LIST)?;
-        let peers = self.custody.peers(session).await.map_err(refusal::status)?;
+    async fn list_peers(&self, _: Request<ListPeersRequest>) -> Answer<ListPeersResponse> {
+        let peers = self.custody.peers().await.map_err(refusal::status)?;
         let peers = peers.into_iter().map(peer).collect();
         Ok(Response::new(ListPeersResponse { peers }))
     }
 }
 
-fn peer(peer: PeerIdentity) -> Peer {
+pub(super) fn peer(peer: PeerStatus) -> Peer {
     Peer {
         cluster: peer.cluster,
-        plugin: peer.plugin,
-        measurement: peer.measurement.to_vec(),
         hardware_model: peer.hardware_model,
+        fingerprint: peer.fingerprint.map(|digest| digest.to_vec()).unwrap_or_default(),
+        plugins: peer.trusted.into_iter().map(plugin).collect(),
+        sequence: peer.sequence,
     }
+}
+
+fn plugin((name, measurement): (String, Digest)) -> PeerPlugin {
+    PeerPlugin { name, measurement: measurement.to_vec() }
 }

@@ -1,7 +1,7 @@
 //! Installing, activating and showing plugins.
 
 use bytes::BytesMut;
-use mintmark_custody::{InstalledPlugin, Slot};
+use mintmark_custody::{Slot, plugins::InstalledPlugin};
 use mintmark_model::Refusal;
 use mintmark_runtime::Inspected;
 use tonic::{Request, Response, Status, Streaming, async_trait};

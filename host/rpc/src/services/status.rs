@@ -1,9 +1,10 @@
 //! What the host says of itself.
 
 use mintmark_custody::LedgerPosition;
+use mintmark_runtime::PluginState;
 use tonic::{Request, Response, async_trait};
 
-use super::Answer;
+use super::{Answer, peers::peer};
 use crate::{
     host::Host,
     proto::admin::{
@@ -16,20 +17,38 @@ use crate::{
 impl Status for Host {
     async fn show_status(&self, _: Request<ShowStatusRequest>) -> Answer<ShowStatusResponse> {
         let status = self.custody.status().await.map_err(refusal::status)?;
-        let plugins = self.runtime.status().into_iter().map(health).collect();
+        let plugins = self.runtime.status().into_iter().map(|state| self.health(state));
+        let plugins = plugins.collect();
         Ok(Response::new(ShowStatusResponse {
             cluster: status.cluster,
-            kind: status.kind,
-            hardware_model: status.hardware_model,
+            kind: status.kind.to_owned(),
+            hardware_model: status.hardware_model.to_owned(),
             node: status.node,
-            store_commit: status.store_commit,
+            store_commit: status.commit,
             heads: status.heads.into_iter().map(head).collect(),
             site_time_ms: status.site_time_ms,
             clock_suspect: status.clock_suspect,
             plugins,
-            peers: status.peers,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            peers: status.peers.into_iter().map(peer).collect(),
+            read_only: status.read_only,
+            boot: status.boot,
+            batches: status.batches,
         }))
+    }
+}
+
+impl Host {
+    fn health(&self, state: PluginState) -> PluginHealth {
+        let active = self.runtime.active();
+        let active = active.iter().find(|plugin| plugin.name() == state.name);
+        let services = active.map(|plugin| plugin.services().map(str::to_owned).collect());
+        PluginHealth {
+            name: state.name,
+            version: state.version,
+            measurement: state.measurement.to_vec(),
+            services: services.unwrap_or_default(),
+            problem: state.fault.unwrap_or_default(),
+        }
     }
 }
 
