@@ -32,6 +32,7 @@ fn admin() -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(&out).join("admin.bin"), descriptors.encode_to_vec())?;
     // Chunks of files are cut from what was received, not copied.
     tonic_prost_build::configure()
+        .codec_path("crate::codec::StrictCodec")
         .bytes(".mintmark.admin.v1.InstallRequest")
         .bytes(".mintmark.admin.v1.StageRequest")
         .bytes(".mintmark.admin.v1.FetchResponse")

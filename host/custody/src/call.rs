@@ -1,11 +1,13 @@
 //! One invocation: the unit of work.
 //!
-//! Host functions are methods of [`Call`]. They read one snapshot and this call's own writes; nothing is written before
-//! [`Call::commit`], which hands records, counters, units and ledger rows to the committer as one transaction and returns
-//! when it is durable and anchored. Only then may anything that the call made be released.
+//! Host functions are methods of [`Call`]. They read one snapshot and this call's own writes;
+//! nothing is written before [`Call::commit`], which hands records, counters, units and ledger rows
+//! to the committer as one transaction and returns when it is durable and anchored. Only then may
+//! anything that the call made be released.
 //!
-//! A call that used a limited key is *tainted*: its signature or sealed key exists. If such a call fails, what the key
-//! did is committed all the same, so that nothing can be carried out that was not counted.
+//! A call that used a limited key is *tainted*: its signature or sealed key exists. If such a call
+//! fails, what the key did is committed all the same, so that nothing can be carried out that was
+//! not counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +56,8 @@ pub(crate) struct PendingRow {
     pub(crate) principal: Option<String>,
 }
 
-/// What a call hands to its rerun: units that it drew and what they released, so that nothing is signed twice.
+/// What a call hands to its rerun: units that it drew and what they released, so that nothing is
+/// signed twice.
 #[derive(Default)]
 pub struct Carry {
     units: BTreeMap<(String, String), Carried>,
@@ -149,7 +152,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// See [`CommitFailure`]. Nothing may be released then; a tainted call's units are committed as issued.
+    /// See [`CommitFailure`]. Nothing may be released then; a tainted call's units are committed as
+    /// issued.
     pub async fn commit(mut self) -> Result<(), CommitFailure> {
         if !self.has_effects() {
             return Ok(());
@@ -179,7 +183,8 @@ impl Call {
         }
     }
 
-    /// Ends a call that failed: its writes are dropped, except what a limited key released. A row says what came of it.
+    /// Ends a call that failed: its writes are dropped, except what a limited key released. A row
+    /// says what came of it.
     pub async fn abort(mut self, reason: Reason) -> Aborted {
         let tainted = self.is_tainted();
         self.adopt_carried();

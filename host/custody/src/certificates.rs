@@ -37,7 +37,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` without a slot; `WRONG_STATE` for a name that is taken; `INVALID_ARGUMENT`.
+    /// `PERMISSION_DENIED` without a slot; `WRONG_STATE` for a name that is taken;
+    /// `INVALID_ARGUMENT`.
     pub async fn create_product_ca(
         &mut self,
         name: &str,

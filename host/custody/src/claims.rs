@@ -1,7 +1,8 @@
 //! Claims: one call at a time decides about one subject, one serial number, one device key.
 //!
-//! Without them two calls for the same device could both sign before one of them loses at commit. A claim is taken before
-//! the decision and held until the call's commit is durable, so whoever gets it next sees what was decided.
+//! Without them two calls for the same device could both sign before one of them loses at commit. A
+//! claim is taken before the decision and held until the call's commit is durable, so whoever gets
+//! it next sees what was decided.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,9 @@
 //! Site time: never backwards, and suspect where the clocks disagree.
 //!
-//! Site time is the greater of a mark and the wall clock. The wall clock may leave the monotonic clock by 60 s a boot plus
-//! 100 ppm; beyond that, or at a start behind the mark or far ahead of it, the clock is suspect: what depends on time
-//! stops, and the reading never raises the mark. The mark survives a restart in the last ledger row.
+//! Site time is the greater of a mark and the wall clock. The wall clock may leave the monotonic
+//! clock by 60 s a boot plus 100 ppm; beyond that, or at a start behind the mark or far ahead of
+//! it, the clock is suspect: what depends on time stops, and the reading never raises the mark. The
+//! mark survives a restart in the last ledger row.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

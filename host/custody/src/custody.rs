@@ -65,7 +65,8 @@ pub struct TlsIdentity {
 }
 
 impl Custody {
-    /// Opens a node: compares the store with its anchor, unseals the host's keys, and records the start.
+    /// Opens a node: compares the store with its anchor, unseals the host's keys, and records the
+    /// start.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! What is written into the store: the disk forms of custody's records.
 //!
-//! They are apart from the domain's types, so that neither changes with the other. Each begins with a version; a record
-//! of another version is refused, never guessed at. Values are sealed by the store as a whole; private keys are sealed
-//! once more by [`crate::vault`], under their policy.
+//! They are apart from the domain's types, so that neither changes with the other. Each begins with
+//! a version; a record of another version is refused, never guessed at. Values are sealed by the
+//! store as a whole; private keys are sealed once more by [`crate::vault`], under their policy.
 
 use mintmark_crypto::SecretBytes;
 use mintmark_exchange::canonical;

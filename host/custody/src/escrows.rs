@@ -32,8 +32,8 @@ pub(crate) struct Reservation {
 impl Escrows {
     /// The escrow of an allotment; opened from the store if it is not open yet.
     ///
-    /// While it is being opened nobody can draw, and whoever changes a unit has it open first, so the counters that the
-    /// view has are the ones that later changes apply to.
+    /// While it is being opened nobody can draw, and whoever changes a unit has it open first, so
+    /// the counters that the view has are the ones that later changes apply to.
     pub(crate) async fn of(
         &self,
         store: &dyn mintmark_store::Store,
@@ -59,8 +59,8 @@ impl Escrows {
 }
 
 impl SharedEscrow {
-    /// Decides whether one more unit may be reserved; `now` is read under the lock, so that decisions are in the order of
-    /// their times.
+    /// Decides whether one more unit may be reserved; `now` is read under the lock, so that
+    /// decisions are in the order of their times.
     pub(crate) fn draw(&self, now: impl FnOnce() -> Moment) -> Result<Reservation, Refusal> {
         let draft = {
             let mut escrow = self.lock();
@@ -215,9 +215,9 @@ async fn free_numbers(view: &View, entitlement: &str, next: u64) -> Result<BTree
     }
 }
 
-/// How many units the last window of a rate held. Units are numbered in about the order of their draws; a draw that
-/// waited for its commit may be a call's deadline late, so the count goes that much further back. It can only be too
-/// high, never beyond the rate.
+/// How many units the last window of a rate held. Units are numbered in about the order of their
+/// draws; a draw that waited for its commit may be a call's deadline late, so the count goes that
+/// much further back. It can only be too high, never beyond the rate.
 async fn held_by(view: &View, entitlement: &str, rate: Rate) -> Result<u64, Refusal> {
     const SLACK_MS: u64 = 10_000;
     let limit = usize::try_from(rate.units).unwrap_or(usize::MAX).min(100_000);

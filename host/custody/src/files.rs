@@ -1,4 +1,5 @@
-//! Staged files: what crosses the gap, on its way in or out. Content is kept in parts; plugins name files by id.
+//! Staged files: what crosses the gap, on its way in or out. Content is kept in parts; plugins name
+//! files by id.
 
 use mintmark_crypto::digest::{Sha256, sha256};
 use mintmark_crypto::{SecretBytes, random};
@@ -47,12 +48,13 @@ impl Custody {
         Ok(id)
     }
 
-    /// Appends at `offset`, which is the file's length so far; gives the new length. Repeating an append that was lost on
-    /// the way is answered with the present length.
+    /// Appends at `offset`, which is the file's length so far; gives the new length. Repeating an
+    /// append that was lost on the way is answered with the present length.
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND`; `WRONG_STATE` for a file that is complete; `INVALID_ARGUMENT` outside the bounds or past a gap.
+    /// `NOT_FOUND`; `WRONG_STATE` for a file that is complete; `INVALID_ARGUMENT` outside the
+    /// bounds or past a gap.
     pub async fn stage_append(
         &self,
         session: Session,

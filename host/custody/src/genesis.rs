@@ -1,7 +1,7 @@
 //! How a node begins: a store with a key and a request, then the root's answer.
 //!
-//! Both steps are offline. The cluster CA's key is made here and never leaves; the root signs its request, and a charter
-//! that says who may approve and which plugins of headquarters are trusted.
+//! Both steps are offline. The cluster CA's key is made here and never leaves; the root signs its
+//! request, and a charter that says who may approve and which plugins of headquarters are trusted.
 
 use std::sync::Arc;
 
@@ -118,7 +118,8 @@ pub async fn request(store: &dyn Store) -> Result<(String, Vec<u8>), OpenError> 
     Ok((record.cluster, record.request))
 }
 
-/// The second step: installs the root's answer, opens the node, and issues the first admin's certificate.
+/// The second step: installs the root's answer, opens the node, and issues the first admin's
+/// certificate.
 ///
 /// # Errors
 ///

@@ -93,7 +93,8 @@ impl Identity {
         SignedOrder { body, chain: self.chain_of(&self.custody_certificate), signature }
     }
 
-    /// Checks an order up to the root: chain at `at_ms`, custody leaf, signature. Gives the signer's chain.
+    /// Checks an order up to the root: chain at `at_ms`, custody leaf, signature. Gives the
+    /// signer's chain.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Identity bundles: what one cluster tells another before they can exchange anything. Signed by the host, not sealed.
+//! Identity bundles: what one cluster tells another before they can exchange anything. Signed by
+//! the host, not sealed.
 
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::random;
@@ -36,7 +37,8 @@ pub struct ImportedIdentity {
 }
 
 impl Custody {
-    /// Writes this cluster's identity bundle; gives the id of the staged file and the bundle's fingerprint.
+    /// Writes this cluster's identity bundle; gives the id of the staged file and the bundle's
+    /// fingerprint.
     ///
     /// # Errors
     ///

@@ -63,7 +63,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` without a slot that fits; `INVALID_ARGUMENT`; `WRONG_STATE` for a name that is taken.
+    /// `PERMISSION_DENIED` without a slot that fits; `INVALID_ARGUMENT`; `WRONG_STATE` for a name
+    /// that is taken.
     pub async fn generate_key(
         &mut self,
         name: &str,
@@ -279,7 +280,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` for a key that an allotment holds; `WRONG_STATE` for one that is destroyed.
+    /// `PERMISSION_DENIED` for a key that an allotment holds; `WRONG_STATE` for one that is
+    /// destroyed.
     pub async fn destroy_key(&mut self, key: &OpenKey) -> Result<(), Refusal> {
         self.destroy(&key.name).await
     }

@@ -183,7 +183,8 @@ impl Call {
         Ok(all)
     }
 
-    /// The last message of headquarters that was applied, and the last head of its ledger that was seen.
+    /// The last message of headquarters that was applied, and the last head of its ledger that was
+    /// seen.
     async fn applied(&mut self) -> Result<(u64, Option<HeadRef>), Refusal> {
         let role = mintmark_pki::ClusterRole::Headquarters.name();
         for cluster in self.peer_clusters().await? {

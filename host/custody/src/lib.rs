@@ -1,9 +1,10 @@
 //! The only door to key material: authorise, act, record.
 //!
-//! Everything that a plugin, a client or an admin can have done with a key goes through a [`Call`]: the unit of work of
-//! one invocation. A call reads one snapshot, asks the policy before each act, does the act with material that is
-//! unsealed for just as long, and adds the ledger row itself, never the caller. [`Call::commit`] makes records,
-//! counters, units and rows durable together, and only then may an answer leave.
+//! Everything that a plugin, a client or an admin can have done with a key goes through a [`Call`]:
+//! the unit of work of one invocation. A call reads one snapshot, asks the policy before each act,
+//! does the act with material that is unsealed for just as long, and adds the ledger row itself,
+//! never the caller. [`Call::commit`] makes records, counters, units and rows durable together, and
+//! only then may an answer leave.
 //!
 //! | module | what it keeps |
 //! |---|---|
@@ -50,6 +51,7 @@ pub use genesis::{OpenError, RootAnswer};
 pub use host::Settings;
 pub use keys::{OpenKey, OpenKeySet};
 pub use messages::{MessageWriter, OpenedMessage};
+pub use mintmark_crypto::digest::sha256;
 pub use mintmark_pki::VerifiedCsr;
 pub use types::*;
 pub use units::{OpenAllotment, OpenUnit};

@@ -1,8 +1,9 @@
 //! Sealed messages: the form of every file that crosses the gap.
 //!
-//! A plugin composes and reads bodies; everything that makes a message authentic happens here: sealing to the recipient's
-//! certificate, signing as the plugin, and on the way in chain, role, signature, measurement, recipient, place in the
-//! stream and decryption, in that order. A plugin cannot do half of it.
+//! A plugin composes and reads bodies; everything that makes a message authentic happens here:
+//! sealing to the recipient's certificate, signing as the plugin, and on the way in chain, role,
+//! signature, measurement, recipient, place in the stream and decryption, in that order. A plugin
+//! cannot do half of it.
 
 mod opening;
 mod sealing;

@@ -1,7 +1,7 @@
 //! Rows about refused and faulted calls, merged so that a flood of them does not flood the ledger.
 //!
-//! The first refusal of a principal for a reason is a row at once. Equal ones in the same minute are counted here, and
-//! their number is a row when the minute is over.
+//! The first refusal of a principal for a reason is a row at once. Equal ones in the same minute
+//! are counted here, and their number is a row when the minute is over.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -31,12 +31,13 @@ struct State {
     seen: BTreeMap<OutcomeKey, u32>,
 }
 
-/// So many different refusals in a minute are kept apart; what comes after them gets rows of its own kind.
+/// So many different refusals in a minute are kept apart; what comes after them gets rows of its
+/// own kind.
 const KINDS_MAX: usize = 4_096;
 
 impl Outcomes {
-    /// Counts a refusal. Gives what is to be written now: what an earlier minute left, and the refusal itself if it is the
-    /// first of its kind in this minute.
+    /// Counts a refusal. Gives what is to be written now: what an earlier minute left, and the
+    /// refusal itself if it is the first of its kind in this minute.
     pub(crate) fn count(&self, mut key: OutcomeKey, now_ms: u64) -> Vec<Merged> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now_ms / 60_000;

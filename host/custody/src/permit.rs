@@ -1,5 +1,5 @@
-//! The operation is the permission: material can be reached only by a [`Permit`], which the policy engine made for one
-//! operation on one key, and which the act uses up.
+//! The operation is the permission: material can be reached only by a [`Permit`], which the policy
+//! engine made for one operation on one key, and which the act uses up.
 
 use std::marker::PhantomData;
 
@@ -47,7 +47,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// What [`policy::decide`] says; `UNSUPPORTED_VERSION` for a policy that this program does not know.
+    /// What [`policy::decide`] says; `UNSUPPORTED_VERSION` for a policy that this program does not
+    /// know.
     pub(crate) fn permit<'k, O: Op>(
         &self,
         key: &'k LoadedKey,

@@ -1,7 +1,7 @@
 //! Plugin versions and plugins' identities: installed, activated, listed.
 //!
-//! A plugin's keys belong to its name and survive upgrades. Its certificates name the active measurement, so activation
-//! issues them anew.
+//! A plugin's keys belong to its name and survive upgrades. Its certificates name the active
+//! measurement, so activation issues them anew.
 
 use mintmark_crypto::SecretBytes;
 use mintmark_crypto::digest::sha256;
@@ -46,7 +46,8 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` for a name that is none; `WRONG_STATE` for a version that is kept with other bytes.
+    /// `INVALID_ARGUMENT` for a name that is none; `WRONG_STATE` for a version that is kept with
+    /// other bytes.
     pub async fn install_plugin(
         &self,
         session: Session,

@@ -1,7 +1,7 @@
 //! Orders between hosts: grants with keys, and receipts.
 //!
-//! Plugins carry them as opaque bytes. What widens a right is decided here, from bytes that another host signed, never by
-//! what a plugin says that it read.
+//! Plugins carry them as opaque bytes. What widens a right is decided here, from bytes that another
+//! host signed, never by what a plugin says that it read.
 
 mod granting;
 mod importing;

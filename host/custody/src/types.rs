@@ -5,7 +5,8 @@ use mintmark_model::{Algorithm, Counters, KeyState, Operations, Principal, UnitS
 /// SHA-256.
 pub type Digest = [u8; 32];
 
-/// What the loader knows of the plugin on whose behalf a call runs, and what its manifest lets it ask for.
+/// What the loader knows of the plugin on whose behalf a call runs, and what its manifest lets it
+/// ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginClaims {
     /// The plugin's name.

@@ -38,7 +38,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND`, also for a station that is bound to others; `WRONG_PLUGIN` for code that the grant does not accept.
+    /// `NOT_FOUND`, also for a station that is bound to others; `WRONG_PLUGIN` for code that the
+    /// grant does not accept.
     pub async fn open_allotment(&mut self, name: &str) -> Result<OpenAllotment, Refusal> {
         let plugin = self.plugin_name()?;
         let key = tables::pair(tables::ALLOTMENTS, &plugin, name);
@@ -112,7 +113,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// The first limit that does not allow it; `DUPLICATE_SUBJECT`, `SUBJECT_NOT_LISTED`, `SERIAL_OUT_OF_RANGE`.
+    /// The first limit that does not allow it; `DUPLICATE_SUBJECT`, `SUBJECT_NOT_LISTED`,
+    /// `SERIAL_OUT_OF_RANGE`.
     pub async fn draw(
         &mut self,
         allotment: &OpenAllotment,
@@ -128,10 +130,10 @@ impl Call {
         }
         let (bytes, version) = self.view.peek_versioned(&place).await?;
         let known: Option<SubjectRecord> = bytes.as_ref().map(disk::read).transpose()?;
-        if let Some(known) = &known {
-            if let Some(unit) = self.unit_of(grant, known, serial).await? {
-                return Ok(unit);
-            }
+        if let Some(known) = &known
+            && let Some(unit) = self.unit_of(grant, known, serial).await?
+        {
+            return Ok(unit);
         }
         let units = known.map_or(0, |known| known.units) + 1;
         self.reserve(grant, subject, serial, (place, version), units).await

@@ -34,7 +34,8 @@ pub struct IssuedUser {
 }
 
 impl Custody {
-    /// Who presents this chain, leaf first. Only people and stations of this very cluster call here.
+    /// Who presents this chain, leaf first. Only people and stations of this very cluster call
+    /// here.
     ///
     /// # Errors
     ///
@@ -66,7 +67,8 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// `CSR_INVALID`; `INVALID_ARGUMENT` for a role or name that is none; `WRONG_STATE` for a name that has another key.
+    /// `CSR_INVALID`; `INVALID_ARGUMENT` for a role or name that is none; `WRONG_STATE` for a name
+    /// that has another key.
     pub async fn issue_user(
         &self,
         session: Session,

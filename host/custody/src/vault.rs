@@ -1,7 +1,8 @@
 //! Private keys at rest: sealed under a key of their own, with their policy as associated data.
 //!
-//! The store seals every value anyway. This second seal ties the material to its owner, name, algorithm and policy, so
-//! that a record whose policy was changed by anybody but custody is a key that does not open.
+//! The store seals every value anyway. This second seal ties the material to its owner, name,
+//! algorithm and policy, so that a record whose policy was changed by anybody but custody is a key
+//! that does not open.
 
 use mintmark_crypto::aead::{AeadAlgorithm, AeadKey};
 use mintmark_crypto::{Secret, SecretBytes, framed, hkdf};

@@ -1,5 +1,5 @@
-//! What a call sees: one snapshot of the store, under its own writes. And what it read, so that the commit can tell
-//! whether that still holds.
+//! What a call sees: one snapshot of the store, under its own writes. And what it read, so that the
+//! commit can tell whether that still holds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -144,7 +144,8 @@ impl View {
         self.snapshot.rows(node, after, limit_bytes).await.map_err(unavailable)
     }
 
-    /// Moves on to the present state of the store, if nothing that was read has changed since; false if something has.
+    /// Moves on to the present state of the store, if nothing that was read has changed since;
+    /// false if something has.
     pub(crate) async fn refresh(&mut self, store: &dyn Store) -> Result<bool, Refusal> {
         let fresh = store.snapshot().await.map_err(unavailable)?;
         if fresh.position().commit == self.snapshot.position().commit {

@@ -1,9 +1,11 @@
-//! The escrow of an allotment: decides draws in memory, against what is committed and what is under way.
+//! The escrow of an allotment: decides draws in memory, against what is committed and what is under
+//! way.
 //!
-//! Many calls draw from one allotment at once, and each commits later, together with others. If each read and wrote the
-//! counters, one of them would succeed per sync. So a draw is decided here, provisionally: committed and tentative units
-//! together never exceed a limit, hence the escrow can only be stricter than the store. The commit inserts rows that must
-//! not exist and adds to bounded counters, which commute. A draw that comes to nothing is given back.
+//! Many calls draw from one allotment at once, and each commits later, together with others. If
+//! each read and wrote the counters, one of them would succeed per sync. So a draw is decided here,
+//! provisionally: committed and tentative units together never exceed a limit, hence the escrow can
+//! only be stricter than the store. The commit inserts rows that must not exist and adds to bounded
+//! counters, which commute. A draw that comes to nothing is given back.
 
 use std::collections::BTreeSet;
 

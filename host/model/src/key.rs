@@ -74,8 +74,9 @@ impl Operation {
         Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
-    /// Whether it releases or protects something, so that a key past its window may not do it. What only opens or checks
-    /// stays possible (SP 800-57: deactivated keys may process what they protected).
+    /// Whether it releases or protects something, so that a key past its window may not do it. What
+    /// only opens or checks stays possible (SP 800-57: deactivated keys may process what they
+    /// protected).
     #[must_use]
     pub const fn protects(self) -> bool {
         match self {

@@ -1,8 +1,9 @@
 //! The domain, pure: identities, states, limits, policy decisions.
 //!
-//! Nothing here reads a clock, a disk or a network, and nothing here is encoded: time is an argument, wire and disk forms
-//! live elsewhere. What the host decides about keys is decided in [`policy`]; what it decides about units in
-//! [`escrow`]; and every refusal that either can give is a [`Refusal`].
+//! Nothing here reads a clock, a disk or a network, and nothing here is encoded: time is an
+//! argument, wire and disk forms live elsewhere. What the host decides about keys is decided in
+//! [`policy`]; what it decides about units in [`escrow`]; and every refusal that either can give is
+//! a [`Refusal`].
 
 pub mod algorithm;
 pub mod escrow;

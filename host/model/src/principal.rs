@@ -47,7 +47,8 @@ impl Role {
     }
 }
 
-/// Who calls: a role and a name in a cluster. Only the authenticator makes one, from a verified certificate chain.
+/// Who calls: a role and a name in a cluster. Only the authenticator makes one, from a verified
+/// certificate chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// The organisation.

@@ -1,7 +1,8 @@
-//! Exact sliding windows: in no interval of the window's length are more units reserved than its limit.
+//! Exact sliding windows: in no interval of the window's length are more units reserved than its
+//! limit.
 //!
-//! Time is the monotonic clock in milliseconds. Reservations of one instant share an entry, so memory is bounded by the
-//! number of instants, at most the window's units.
+//! Time is the monotonic clock in milliseconds. Reservations of one instant share an entry, so
+//! memory is bounded by the number of instants, at most the window's units.
 
 use std::collections::VecDeque;
 
@@ -24,8 +25,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window that begins with `held` units reserved at `now`: what the last windows held counts as reserved at the
-    /// start, so a restart can only slow.
+    /// A window that begins with `held` units reserved at `now`: what the last windows held counts
+    /// as reserved at the start, so a restart can only slow.
     #[must_use]
     pub fn new(rate: Rate, held: u64, now_ms: u64) -> Self {
         let mut window = Self { rate, entries: VecDeque::new(), held: 0 };
@@ -62,7 +63,8 @@ impl Window {
         self.add(now_ms, 1);
     }
 
-    /// Gives back a unit that was reserved at `at_ms` and came to nothing. An instant that left the window is no loss.
+    /// Gives back a unit that was reserved at `at_ms` and came to nothing. An instant that left the
+    /// window is no loss.
     pub fn give_back(&mut self, at_ms: u64) {
         let mut newest_first = self.entries.iter_mut().rev();
         let entry = newest_first.find(|entry| entry.0 == at_ms && entry.1 > 0);
@@ -75,14 +77,15 @@ impl Window {
     fn add(&mut self, at_ms: u64, units: u64) {
         self.held += units;
         match self.entries.back_mut() {
-            // Time never goes back here: a late reservation counts at the newest instant, which can only slow.
+            // Time never goes back here: a late reservation counts at the newest instant, which can
+            // only slow.
             Some(entry) if entry.0 >= at_ms => entry.1 += units,
             _ => self.entries.push_back((at_ms, units)),
         }
     }
 
-    /// Drops what lies a whole window back. An interval is half open: units reserved at `t` and at `t + per_ms` are in
-    /// no common interval of that length.
+    /// Drops what lies a whole window back. An interval is half open: units reserved at `t` and at
+    /// `t + per_ms` are in no common interval of that length.
     fn forget(&mut self, now_ms: u64) {
         while let Some((at, units)) = self.entries.front().copied() {
             if at + self.rate.per_ms > now_ms {

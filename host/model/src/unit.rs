@@ -58,7 +58,8 @@ impl UnitState {
     }
 }
 
-/// Where the credited units of an allotment are. `credited` is the sum of the others, at every commit.
+/// Where the credited units of an allotment are. `credited` is the sum of the others, at every
+/// commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Total + extended − reduced.

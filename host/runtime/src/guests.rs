@@ -60,7 +60,7 @@ pub(crate) const LOGGING: Text<'static> = Text {
     lowered: r#"(type $level' (enum "debug" "info" "warning" "error"))
         (import "level" (type $level (eq $level')))
         (import "write" (func $write (param "level" $level) (param "line" string)))"#,
-    with: r#"(core func $log (canon lower (func $write) (memory $mem "memory")))"#,
+    with: r#"(core func $log (canon lower (func $write) (memory (core memory $mem "memory"))))"#,
     fields: r#"(import "host" "log" (func $log (param i32 i32 i32)))"#,
     call: "i32.const 512",
     realloc: "",
@@ -98,8 +98,8 @@ impl Text<'_> {
                 (core module $main
                     (@custom "mintmark:manifest" "{manifest}")
                     (@custom "mintmark:descriptors" "\0a\00")
-                    {fields}
                     (import "mem" "memory" (memory {pages}))
+                    {fields}
                     (global $next (mut i32) (i32.const 1024))
                     (data (i32.const 16) "p1.0.0a.S")
                     (data (i32.const 32) "\16\00\00\00\03\00\00\00")
@@ -129,13 +129,13 @@ impl Text<'_> {
                     (field "metadata" (list (tuple string string)))))
                 (export $status "status" (type $status'))
                 (func $describe (result $description)
-                    (canon lift (core func $i "describe") (memory $mem "memory")))
+                    (canon lift (core func $i "describe") (memory (core memory $mem "memory"))))
                 (export "describe" (func $describe))
                 (func $call
                     (param "service" string) (param "method" string) (param "message" (list u8))
                     (result (result (list u8) (error $status)))
-                    (canon lift (core func $i "call") (memory $mem "memory")
-                        (realloc (func $i "realloc"))))
+                    (canon lift (core func $i "call") (memory (core memory $mem "memory"))
+                        (realloc (core func $i "realloc"))))
                 (export "call" (func $call)))
             (instance $service (instantiate $inner {given} {given_level}))
             (export "mintmark:plugin/service@0.1.0" (instance $service)))"#

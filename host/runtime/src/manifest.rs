@@ -29,7 +29,7 @@ pub struct Manifest {
     /// Major, minor, patch.
     pub version: String,
     /// Never falls without approvals.
-    pub security_version: u64,
+    pub security_version: u32,
     /// The contract that it was built for.
     pub contract: String,
     /// Roles by service and method.
@@ -83,7 +83,7 @@ impl Manifest {
 struct Form {
     name: String,
     version: String,
-    security_version: u64,
+    security_version: u32,
     contract: String,
     services: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     #[serde(default)]

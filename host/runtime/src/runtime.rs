@@ -57,7 +57,7 @@ impl Runtime {
     ) -> Result<Self, Error> {
         let machine = Machine::start(&config).map_err(|error| Error::engine(&error))?;
         let authority = custody.clone();
-        let authority = Arc::new(move |parts: &[&[u8]]| authority.cache_mac(parts));
+        let authority = Arc::new(move |parts: &[&[u8]]| authority.cache_mac(parts).ok());
         let compiler = Compiler::new(machine.engine.clone(), authority, cache);
         Ok(Self(Arc::new(Inner {
             instances: Arc::new(Semaphore::new(config.instances_max as usize)),
@@ -108,7 +108,7 @@ impl Runtime {
         let stored = self.0.custody.install_plugin(
             session,
             &manifest.name,
-            &inspected.measurement,
+            inspected.measurement,
             &manifest.version,
             manifest.security_version,
             component,

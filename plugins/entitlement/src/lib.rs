@@ -47,3 +47,58 @@ impl Plugin for EntitlementPlugin {
 }
 
 register!(EntitlementPlugin);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mintmark_sdk::Package;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    fn manifest() -> toml::Table {
+        EntitlementPlugin::MANIFEST.parse().unwrap()
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_code_says() {
+        let manifest = manifest();
+        assert_eq!(manifest["name"].as_str(), Some(EntitlementPlugin::NAME));
+        assert_eq!(manifest["version"].as_str(), Some(EntitlementPlugin::VERSION));
+        let services: BTreeSet<_> =
+            manifest["services"].as_table().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(services, EntitlementPlugin::SERVICES.iter().copied().collect());
+    }
+
+    #[test]
+    fn every_method_names_its_roles_and_nothing_else_does() {
+        let descriptors = FileDescriptorSet::decode(EntitlementPlugin::DESCRIPTORS).unwrap();
+        let mut declared = BTreeSet::new();
+        for file in &descriptors.file {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                let methods = service.method.iter().map(|method| method.name().to_owned());
+                declared.extend(methods.map(|method| (name.clone(), method)));
+            }
+        }
+        let mut named = BTreeSet::new();
+        for (service, methods) in manifest()["services"].as_table().unwrap() {
+            for (method, roles) in methods.as_table().unwrap() {
+                assert!(!roles.as_array().unwrap().is_empty(), "{method}");
+                named.insert((service.clone(), method.clone()));
+            }
+        }
+        assert_eq!(named, declared);
+    }
+
+    #[test]
+    fn an_unknown_service_or_method_is_refused() {
+        let service = EntitlementPlugin::SERVICES[0];
+        for (service, method) in [(service, "Nothing"), ("acme.v1.Other", "Status"), ("", "")] {
+            let status = EntitlementPlugin::dispatch(service, method, &[]).unwrap_err();
+            assert_eq!(status, Status::unimplemented());
+        }
+    }
+}

@@ -12,7 +12,8 @@ pub(crate) struct PluginRecord {
     pub(crate) installed_at: u64,
 }
 
-/// The identity of a plugin's name. Its keys survive upgrades; its certificates name the active measurement.
+/// The identity of a plugin's name. Its keys survive upgrades; its certificates name the active
+/// measurement.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct IdentityRecord {
     pub(crate) active_version: String,

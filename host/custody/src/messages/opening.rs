@@ -1,7 +1,7 @@
 //! Opening a message: verify, then decrypt, then let the plugin parse.
 //!
-//! The bytes are whatever somebody put into a file. Up to and with the decryption there is one answer to whatever is
-//! wrong; what exactly it was goes to the host's log.
+//! The bytes are whatever somebody put into a file. Up to and with the decryption there is one
+//! answer to whatever is wrong; what exactly it was goes to the host's log.
 
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::hpke::Receiver;
@@ -74,8 +74,9 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND` for the file; `REPLAYED` for a message that was accepted before; `UNTRUSTED_MESSAGE`; `WRONG_SITE`,
-    /// `WRONG_PLUGIN`, `UNSUPPORTED_VERSION`, `OUT_OF_ORDER` for an authentic message that can not be taken.
+    /// `NOT_FOUND` for the file; `REPLAYED` for a message that was accepted before;
+    /// `UNTRUSTED_MESSAGE`; `WRONG_SITE`, `WRONG_PLUGIN`, `UNSUPPORTED_VERSION`, `OUT_OF_ORDER`
+    /// for an authentic message that can not be taken.
     pub async fn open_message(
         &mut self,
         purpose: &str,
@@ -142,7 +143,8 @@ impl Call {
         Ok(())
     }
 
-    /// The number of the last ledger row before this call's own, so that a replay can be told where to look.
+    /// The number of the last ledger row before this call's own, so that a replay can be told where
+    /// to look.
     fn position_hint(&self) -> String {
         let head = self.view.position().head(&self.host.identity.node);
         head.map_or(0, |head| head.sequence).saturating_add(1).to_string()

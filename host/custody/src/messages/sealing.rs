@@ -38,8 +38,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` for a purpose that the manifest does not claim, or that this side does not send; `NOT_FOUND` for
-    /// the peer; `EXPIRED` for its certificate.
+    /// `PERMISSION_DENIED` for a purpose that the manifest does not claim, or that this side does
+    /// not send; `NOT_FOUND` for the peer; `EXPIRED` for its certificate.
     pub async fn seal_message(
         &mut self,
         purpose: &str,

@@ -1,7 +1,8 @@
 //! Headquarters' stream to a site: numbered without gaps, each message naming the one before.
 //!
-//! Every message carries the last head of the site's own ledger that headquarters holds. A host whose ledger does not
-//! contain that head is a copy of the one that reported, and takes nothing: so one receipt cannot feed a clone.
+//! Every message carries the last head of the site's own ledger that headquarters holds. A host
+//! whose ledger does not contain that head is a copy of the one that reported, and takes nothing:
+//! so one receipt cannot feed a clone.
 
 use mintmark_exchange::message::TrustedMeasurement;
 use mintmark_exchange::message::{HeadRef, Header, PluginCertificates, Purpose, Stream};

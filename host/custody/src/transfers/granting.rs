@@ -31,13 +31,20 @@ struct GrantKeys {
     set: Option<LoadedKey>,
 }
 
+/// The certificates of product CA and batch CA.
+#[derive(Default)]
+struct Authorities {
+    product: Option<Vec<u8>>,
+    batch: Option<Vec<u8>>,
+}
+
 impl Call {
     /// Signs a grant for a peer's plugin.
     ///
     /// # Errors
     ///
-    /// `TERMS_INVALID`; `APPROVAL_REQUIRED` above the threshold; `NOT_FOUND` for the peer; `WRONG_STATE` for a key that was
-    /// exported before; what the policies of the keys say.
+    /// `TERMS_INVALID`; `APPROVAL_REQUIRED` above the threshold; `NOT_FOUND` for the peer;
+    /// `WRONG_STATE` for a key that was exported before; what the policies of the keys say.
     pub async fn export_grant(
         &mut self,
         cluster: &str,
@@ -57,7 +64,7 @@ impl Call {
         let mut keys = self.grant_keys(product_ca, batch_key, key_set).await?;
         check_keys(&proposal.product, &keys)?;
         let number = self.next_number().await?;
-        let (product_ca, batch_ca) = self.certify_batch(&keys, &proposal, number)?;
+        let authorities = self.certify_batch(&keys, &proposal, number)?;
         let mut grant = Grant {
             version: 1,
             entitlement: format!("ent-{}", hex::encode(random::array::<8>())),
@@ -68,8 +75,8 @@ impl Call {
             issued_at: self.now_ms(),
             product: proposal.product,
             terms: proposal.terms,
-            product_ca,
-            batch_ca,
+            product_ca: authorities.product,
+            batch_ca: authorities.batch,
             packages: Vec::new(),
             accepted_plugins: AcceptedPlugins {
                 measurements: vec![device_key.measurement],
@@ -132,9 +139,9 @@ impl Call {
         keys: &GrantKeys,
         proposal: &GrantProposal,
         number: u32,
-    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Refusal> {
+    ) -> Result<Authorities, Refusal> {
         let (Some(product), Some(batch)) = (&keys.product_ca, &keys.batch) else {
-            return Ok((None, None));
+            return Ok(Authorities::default());
         };
         let KeyKind::ProductCa(certificate) = product.record.kind.clone() else {
             return Err(Refusal::invalid("The product CA is none."));
@@ -150,7 +157,7 @@ impl Call {
         })?;
         let certificate_hash = mintmark_crypto::digest::sha256(&issued);
         self.record(Event::CaMade { name: batch.name.clone(), certificate_hash });
-        Ok((Some(certificate), Some(issued)))
+        Ok(Authorities { product: Some(certificate), batch: Some(issued) })
     }
 
     fn seal_packages(

@@ -26,7 +26,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `WRONG_PLUGIN`, `TERMS_INVALID`; `REPLAYED` for an id that was imported before.
+    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `WRONG_PLUGIN`, `TERMS_INVALID`; `REPLAYED` for an id
+    /// that was imported before.
     pub async fn import_grant(&mut self, order: &[u8]) -> Result<ImportedGrant, Refusal> {
         self.check_claim("import")?;
         let package = GrantPackage::decode(order).map_err(|_| untrusted())?;
@@ -45,7 +46,8 @@ impl Call {
 
     /// The grant in a package, if a headquarters' host signed it and the packages are its own.
     fn verify_grant(&self, package: &GrantPackage) -> Result<Grant, Refusal> {
-        // The moment at which the chain must hold is in the body; the signature over the body is checked with it.
+        // The moment at which the chain must hold is in the body; the signature over the body is
+        // checked with it.
         let grant: Grant = package.grant.open().map_err(|_| untrusted())?;
         let chain = self.host.identity.verify_order(GRANT, &package.grant, grant.issued_at)?;
         let cluster = chain.id().cluster();

@@ -25,7 +25,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` for another verdict than clean, or checkpoints of several clusters; `UNTRUSTED_MESSAGE`.
+    /// `INVALID_ARGUMENT` for another verdict than clean, or checkpoints of several clusters;
+    /// `UNTRUSTED_MESSAGE`.
     pub async fn export_receipt(
         &mut self,
         bundle: &Digest,
@@ -130,7 +131,8 @@ impl Call {
         if signer == body.cluster && body.version == 1 { Ok(body) } else { Err(untrusted()) }
     }
 
-    /// Headquarters holds the rows up to a checkpoint from now on, and the site has what it acknowledged.
+    /// Headquarters holds the rows up to a checkpoint from now on, and the site has what it
+    /// acknowledged.
     async fn hold(&mut self, site: &str, checkpoint: &Checkpoint) -> Result<(), Refusal> {
         let place = tables::pair(tables::HELD, site, checkpoint.node.as_bytes());
         let held: Option<HeldRecord> = self.read(&place).await?;

@@ -33,7 +33,8 @@ const DEVICE_KEY_LABEL: &str = "mintmark device key v1";
 /// To whom a unit's identity goes.
 struct Target {
     delivery: Delivery,
-    /// For a key that the device made: the key itself; else the key to which the device key is sealed.
+    /// For a key that the device made: the key itself; else the key to which the device key is
+    /// sealed.
     public_key: Vec<u8>,
 }
 
@@ -42,7 +43,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `WRONG_STATE`, `DUPLICATE_KEY`, `KEY_MISMATCH`, `PERMISSION_DENIED`, `CSR_INVALID`, and those of the allotment's life.
+    /// `WRONG_STATE`, `DUPLICATE_KEY`, `KEY_MISMATCH`, `PERMISSION_DENIED`, `CSR_INVALID`, and
+    /// those of the allotment's life.
     pub async fn certify_csr(
         &mut self,
         unit: &OpenUnit,
@@ -68,7 +70,8 @@ impl Call {
         self.issue(unit, Target { delivery: Delivery::SealedToDevice, public_key }, fields).await
     }
 
-    /// Makes or derives the unit's key, and seals it to the encryption certificate of the calling station.
+    /// Makes or derives the unit's key, and seals it to the encryption certificate of the calling
+    /// station.
     ///
     /// # Errors
     ///
@@ -335,8 +338,8 @@ fn algorithm_of(grant: &Grant) -> Result<SignatureAlgorithm, Refusal> {
     })
 }
 
-/// A key that the device made must have the product's algorithm; one that it shows for delivery must be one to which can
-/// be sealed.
+/// A key that the device made must have the product's algorithm; one that it shows for delivery
+/// must be one to which can be sealed.
 fn check_algorithm(grant: &Grant, target: &Target) -> Result<(), Refusal> {
     let fits = match target.delivery {
         Delivery::None => {
