@@ -53,6 +53,7 @@ pub use keys::{OpenKey, OpenKeySet};
 pub use messages::{MessageWriter, OpenedMessage};
 pub use mintmark_crypto::digest::sha256;
 pub use mintmark_pki::VerifiedCsr;
+pub use plugins::InstalledPlugin;
 pub use types::*;
 pub use units::{OpenAllotment, OpenUnit};
 pub use users::{Authenticated, IssuedUser};

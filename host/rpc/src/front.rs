@@ -53,23 +53,26 @@ impl Front {
     }
 
     async fn serve(mut self, request: Request<Body>) -> Response<Body> {
-        match self.admit(&request).await {
+        let caller = match Caller::of(request.extensions()) {
+            Ok(caller) => caller.clone(),
+            Err(status) => return status.into_http(),
+        };
+        let path = request.uri().path().to_owned();
+        match self.admit(&caller, &path).await {
             Ok((place, Target::Host)) => {
                 let Ok(response) = self.routes.call(request).await;
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Ok((place, Target::Plugin(route))) => {
-                let response = routing::serve(self.host.runtime, route, request).await;
+                let response = routing::serve(self.host.runtime, route, caller, request).await;
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Err(status) => status.into_http(),
         }
     }
 
-    async fn admit(&self, request: &Request<Body>) -> Result<(Place, Target), Status> {
-        let caller = Caller::of(request.extensions())?;
+    async fn admit(&self, caller: &Caller, path: &str) -> Result<(Place, Target), Status> {
         let place = self.place(caller.principal())?;
-        let path = request.uri().path();
         if let Some(allowed) = roles::of(path) {
             self.check(caller, allowed, path, None).await?;
             return Ok((place, Target::Host));

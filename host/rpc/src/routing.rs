@@ -24,12 +24,9 @@ use crate::{caller::Caller, codec::RawCodec, limits, refusal};
 pub(crate) async fn serve(
     runtime: Runtime,
     route: Route,
+    caller: Caller,
     request: Request<Body>,
 ) -> Response<Body> {
-    let caller = match Caller::of(request.extensions()) {
-        Ok(caller) => caller.clone(),
-        Err(status) => return status.into_http(),
-    };
     let mut grpc = Grpc::new(RawCodec)
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);

@@ -116,7 +116,9 @@ impl Messages for Host {
         let body = self.files.borrow().get(file).cloned().ok_or(Error::NotFound)?;
         let digest = sha256(&body);
         if self.state.borrow().accepted.contains(&digest) {
-            return Err(Error::Conflict(Reason::new("REPLAYED", "accepted before")));
+            let mut reason = Reason::new("REPLAYED", "accepted before");
+            reason.metadata.push(("digest".to_owned(), crate::report::id(&digest)));
+            return Err(Error::Conflict(reason));
         }
         let state = Rc::clone(&self.state);
         Ok(Opened::from_handle(Bundle { body, digest, state }))
