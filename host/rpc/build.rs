@@ -1,4 +1,5 @@
-//! Compiles the protos: the host's own services, and clients of the services of the plugins that ship with it.
+//! Compiles the protos: the host's own services, and clients of the services of the plugins that
+//! ship with it.
 
 use std::{error::Error, fs, path::Path};
 

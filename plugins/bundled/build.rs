@@ -1,17 +1,12 @@
-//! Builds the plugin components with the cargo that runs this script, in a target directory of
-//! their own.
-//!
-//! The directory is shared by the dev and the release profile, and by the tampering variant, which
-//! has the same file name; a lock file keeps two of these scripts from taking each other's output.
+//! Builds the official components, and the tampering variant that the demo and tests need.
 
+mod component;
+
+use std::env;
 use std::error::Error;
-use std::ffi::OsString;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, io};
 
-const TARGET: &str = "wasm32-wasip2";
+use component::{Builder, copy_if_changed, variable};
 
 /// What is built: the name of the file, the package, and its features.
 const COMPONENTS: [(&str, &str, &[&str]); 3] = [
@@ -20,32 +15,8 @@ const COMPONENTS: [(&str, &str, &[&str]); 3] = [
     ("device-key-tampering", "mintmark-plugin-device-key", &["tampering"]),
 ];
 
-/// What the components are made of, from the workspace's root.
-const SOURCES: [&str; 13] = [
-    "Cargo.lock",
-    "Cargo.toml",
-    "rust-toolchain.toml",
-    "plugins/entitlement",
-    "plugins/device-key",
-    "sdk/Cargo.toml",
-    "sdk/src",
-    "sdk/build/Cargo.toml",
-    "sdk/build/src",
-    "sdk/exchange/Cargo.toml",
-    "sdk/exchange/src",
-    "wit/plugin.wit",
-    "wit/deps",
-];
-
-/// Variables of the outer build that the inner one keeps. All others of cargo, rustc and clippy are
-/// removed: host flags would be used for WebAssembly, clippy would be run instead of rustc, and the
-/// outer target directory is locked.
-const KEPT: [&str; 5] =
-    ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_MAKEFLAGS", "CARGO_NET_OFFLINE"];
-const KEPT_PREFIXES: [&str; 2] = ["CARGO_HTTP_", "CARGO_REGISTRIES_"];
-const REMOVED_PREFIXES: [&str; 3] = ["CARGO", "RUST", "CLIPPY"];
-const REMOVED: [&str; 8] =
-    ["OUT_DIR", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "__CARGO_TEST_ROOT"];
+/// What the components are made of besides the SDK, from the workspace's root.
+const SOURCES: [&str; 2] = ["plugins/entitlement", "plugins/device-key"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=MINTMARK_PLUGINS_DIR");
@@ -54,16 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return take_given(Path::new(&given), &out);
     }
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
-    for source in SOURCES {
-        println!("cargo::rerun-if-changed={}", root.join(source).display());
-    }
-    ensure_target(&root)?;
-    let directory = target_root(&out)?.join("plugins");
-    fs::create_dir_all(&directory)?;
-    let lock = File::create(directory.join("bundled.lock"))?;
-    lock.lock()?;
+    let builder = Builder::new(root, &out, &SOURCES)?;
     for (name, package, features) in COMPONENTS {
-        let built = build(&root, &directory, package, features)?;
+        let built = builder.build(package, features)?;
         copy_if_changed(&built, &out.join(name).with_extension("wasm"))?;
     }
     Ok(())
@@ -78,104 +42,4 @@ fn take_given(given: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
             .map_err(|e| format!("MINTMARK_PLUGINS_DIR has no usable {name}.wasm: {e}"))?;
     }
     Ok(())
-}
-
-/// Makes sure that the standard library for the components' target is there.
-fn ensure_target(root: &Path) -> Result<(), Box<dyn Error>> {
-    let mut rustc = Command::new(variable("RUSTC")?);
-    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root);
-    let output = rustc.output()?;
-    let directory = String::from_utf8(output.stdout)?;
-    if output.status.success() && Path::new(directory.trim()).exists() {
-        return Ok(());
-    }
-    let command = format!("rustup target add {TARGET}");
-    println!("cargo::warning=the Rust target {TARGET} is missing; running: {command}");
-    let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(root).status();
-    if added.is_ok_and(|status| status.success()) {
-        return Ok(());
-    }
-    Err(format!("the Rust target {TARGET} is missing; run: {command}").into())
-}
-
-/// Builds one component and says where it is. Plugins are plain libraries natively, since linking
-/// them as `cdylib` fails there; only this command line asks for one.
-fn build(
-    root: &Path,
-    directory: &Path,
-    package: &str,
-    features: &[&str],
-) -> Result<PathBuf, Box<dyn Error>> {
-    let mut cargo = Command::new(variable("CARGO")?);
-    scrub(&mut cargo);
-    cargo
-        .args(["rustc", "--locked", "--lib", "--crate-type", "cdylib", "--profile", "plugin"])
-        .args(["--target", TARGET, "-p", package, "--features", &features.join(",")])
-        .arg("--target-dir")
-        .arg(directory)
-        .env("CARGO_ENCODED_RUSTFLAGS", remapping(root, directory))
-        .current_dir(root);
-    let output = cargo.output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("building {package} for {TARGET} failed:\n{said}").into());
-    }
-    let file = package.replace('-', "_");
-    Ok(directory.join(TARGET).join("plugin").join(file).with_extension("wasm"))
-}
-
-/// Removes what the outer build says to rustc and cargo.
-fn scrub(command: &mut Command) {
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let kept = KEPT.contains(&text.as_ref())
-            || KEPT_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-        let outer = REMOVED.contains(&text.as_ref())
-            || REMOVED_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-        if outer && !kept {
-            command.env_remove(&name);
-        }
-    }
-}
-
-/// The same bytes on every machine: paths of this one become fixed names.
-fn remapping(root: &Path, directory: &Path) -> OsString {
-    let mut flags = OsString::new();
-    let cargo_home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let named = [(Some(root.to_path_buf()), "/mintmark"), (cargo_home, "/cargo")];
-    // The last prefix that fits is the one that is used, so the narrowest comes last.
-    let built = [(Some(directory.to_path_buf()), "/build")];
-    for (path, name) in named.into_iter().chain(built) {
-        let Some(path) = path else { continue };
-        if !flags.is_empty() {
-            // Cargo separates encoded flags with the unit separator.
-            flags.push("\u{1f}");
-        }
-        flags.push("--remap-path-prefix=");
-        flags.push(path);
-        flags.push("=");
-        flags.push(name);
-    }
-    flags
-}
-
-/// The outer target directory: OUT_DIR is `<root>/<profile>/build/<package>/out`.
-fn target_root(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let root = out.ancestors().nth(4).ok_or("OUT_DIR is not inside a target directory")?;
-    Ok(root.to_path_buf())
-}
-
-/// Leaves an equal file alone, so that what includes it is not compiled again.
-fn copy_if_changed(from: &Path, to: &Path) -> io::Result<()> {
-    let bytes = fs::read(from)?;
-    if fs::read(to).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    fs::write(to, bytes)
-}
-
-fn variable(name: &str) -> Result<OsString, Box<dyn Error>> {
-    env::var_os(name).ok_or_else(|| format!("cargo did not set {name}").into())
 }

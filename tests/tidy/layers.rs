@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mintmark-plugin-entitlement", &["exchange", "sdk"]),
     ("mintmark-plugin-device-key", &["exchange", "sdk"]),
     ("mintmark-bundled", &[]),
+    ("mintmark-guest-hostile", &["sdk"]),
     ("mintmark-tests", &[]),
 ];
 
@@ -46,8 +47,22 @@ const SIDE_ARROWS: &[(&str, &[&str])] = &[
     ("mintmark-rpc", &["crypto", "exchange", "pki", "platform", "store", "bundled"]),
     (
         "mintmark-tests",
-        &["mintmark", "rpc", "bundled", "crypto", "pki", "exchange", "store", "platform"],
+        &[
+            "mintmark",
+            "rpc",
+            "bundled",
+            "crypto",
+            "pki",
+            "exchange",
+            "store",
+            "platform",
+            "custody",
+            "runtime",
+            "model",
+            "guest-hostile",
+        ],
     ),
+    ("mintmark-guest-hostile", &["sdk-build"]),
 ];
 
 /// Library, and the only crates that may name it.

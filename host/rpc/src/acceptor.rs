@@ -1,7 +1,8 @@
-//! From a TCP connection to a known peer: TLS, the HTTP/2 preface and the principal, in bounded time and number.
+//! From a TCP connection to a known peer: TLS, the HTTP/2 preface and the principal, in bounded
+//! time and number.
 //!
-//! Whoever is not known at the end of this is gone before a byte of a request was read. The loop outlives whatever a
-//! peer does during a handshake.
+//! Whoever is not known at the end of this is gone before a byte of a request was read. The loop
+//! outlives whatever a peer does during a handshake.
 
 use std::{
     convert::Infallible,

@@ -16,8 +16,8 @@ use tonic::{Request, Status};
 
 use crate::refusal;
 
-/// The authenticated peer of a connection. Only the acceptor makes one; requests carry it in their extensions, where
-/// no header reaches.
+/// The authenticated peer of a connection. Only the acceptor makes one; requests carry it in their
+/// extensions, where no header reaches.
 #[derive(Clone)]
 pub(crate) struct Caller(Arc<Inner>);
 

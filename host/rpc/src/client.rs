@@ -1,8 +1,10 @@
-//! The client's side: a connection over mutual TLS, generated clients, and failures that a program can read.
+//! The client's side: a connection over mutual TLS, generated clients, and failures that a program
+//! can read.
 //!
 //! ```no_run
-//! # async fn example(config: mintmark_rpc::client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//! use mintmark_rpc::{client::{Connection, Failure}, proto::admin::{self, status_client::StatusClient}};
+//! # async fn example(config: mintmark_rpc::client::ClientConfig) -> Result<(), Box<dyn
+//! std::error::Error>> { use mintmark_rpc::{client::{Connection, Failure}, proto::admin::{self,
+//! status_client::StatusClient}};
 //!
 //! let connection = Connection::open(config).await?;
 //! let mut status = StatusClient::new(connection.channel());

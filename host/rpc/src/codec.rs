@@ -13,7 +13,8 @@ use tonic_prost::ProstEncoder;
 
 use crate::refusal;
 
-/// Protobuf, as the generated services take it. A malformed message is its sender's fault, and is said so.
+/// Protobuf, as the generated services take it. A malformed message is its sender's fault, and is
+/// said so.
 pub(crate) struct StrictCodec<Out, In>(PhantomData<(Out, In)>);
 
 impl<Out, In> Default for StrictCodec<Out, In> {
@@ -54,7 +55,8 @@ impl<In: Message + Default> Decoder for StrictDecoder<In> {
     }
 }
 
-/// Passes the bytes of a message through. Length and compression were handled by tonic, within our limits.
+/// Passes the bytes of a message through. Length and compression were handled by tonic, within our
+/// limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RawCodec;
 

@@ -1,7 +1,7 @@
 //! What every call passes: caller, place, role; only then a service sees it.
 //!
-//! One place for all methods, the host's and the plugins', so that no handler can forget it. A path that nobody serves is
-//! `UNIMPLEMENTED`, and no handler runs for it.
+//! One place for all methods, the host's and the plugins', so that no handler can forget it. A path
+//! that nobody serves is `UNIMPLEMENTED`, and no handler runs for it.
 
 use std::{
     convert::Infallible,

@@ -39,12 +39,7 @@ const SERVICES: &[&str] = &[
 impl Host {
     pub(crate) fn new(custody: Custody, runtime: Runtime, reporter: HealthReporter) -> Self {
         let health = Health { reporter, plugins: BTreeSet::new() };
-        Self {
-            custody,
-            runtime,
-            catalogue: Arc::default(),
-            health: Arc::new(Mutex::new(health)),
-        }
+        Self { custody, runtime, catalogue: Arc::default(), health: Arc::new(Mutex::new(health)) }
     }
 
     /// Tells reflection and health what is served now.

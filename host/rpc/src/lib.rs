@@ -1,8 +1,9 @@
 //! gRPC over mutual TLS: principals, services, routing to plugins.
 //!
-//! A connection gets its [principal](mintmark_model::Principal) once, from its certificate; every call passes one place
-//! that knows caller and role; then either a service of the host answers (`proto/mintmark/admin/v1`), which parses, calls
-//! custody and converts, or the message goes to the plugin that declares the method. Nothing is decided here.
+//! A connection gets its [principal](mintmark_model::Principal) once, from its certificate; every
+//! call passes one place that knows caller and role; then either a service of the host answers
+//! (`proto/mintmark/admin/v1`), which parses, calls custody and converts, or the message goes to
+//! the plugin that declares the method. Nothing is decided here.
 //!
 //! [`Server`] is the host's side, [`client`] the other.
 
@@ -14,8 +15,8 @@ mod front;
 mod host;
 pub mod limits;
 pub mod proto;
-pub mod refusal;
 mod reflection;
+pub mod refusal;
 mod roles;
 mod routing;
 mod server;

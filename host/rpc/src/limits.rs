@@ -1,11 +1,12 @@
 //! How much of the host a client can take: every limit of the listener, with its unit.
 //!
-//! What the libraries leave unlimited or generous is set here, so that one peer, with or without a certificate, cannot
-//! take the host from the others.
+//! What the libraries leave unlimited or generous is set here, so that one peer, with or without a
+//! certificate, cannot take the host from the others.
 
 use std::time::Duration;
 
-/// From the end of the TCP handshake to the HTTP/2 preface, TLS included: what a peer without a certificate can hold.
+/// From the end of the TCP handshake to the HTTP/2 preface, TLS included: what a peer without a
+/// certificate can hold.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Connections that are not authenticated yet. More wait in the listener's backlog.
@@ -62,8 +63,8 @@ pub const RESETS_PENDING_MAX: usize = 20;
 /// Streams that the host had to reset for a peer's fault (the variant that makes the host reset).
 pub const RESETS_LOCAL_MAX: usize = 256;
 
-/// A quiet peer is asked whether it is there. A peer in the middle of a header block cannot answer, so this also ends
-/// header blocks that come one byte at a time.
+/// A quiet peer is asked whether it is there. A peer in the middle of a header block cannot answer,
+/// so this also ends header blocks that come one byte at a time.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long the answer may take.

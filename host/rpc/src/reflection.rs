@@ -1,7 +1,8 @@
-//! Server reflection (`grpc.reflection.v1`) over what is served at the moment: the host's services and the plugins'.
+//! Server reflection (`grpc.reflection.v1`) over what is served at the moment: the host's services
+//! and the plugins'.
 //!
-//! Each plugin's files are a set of their own, so no plugin can describe another's service: whoever serves a service is
-//! asked about it, and the answer carries all files that it needs.
+//! Each plugin's files are a set of their own, so no plugin can describe another's service: whoever
+//! serves a service is asked about it, and the answer carries all files that it needs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,8 @@
 //! Refusals as gRPC statuses: the only place where a reason becomes a gRPC code.
 //!
-//! A status carries `google.rpc.ErrorInfo` with the domain `mintmark`, the stable reason code and facts for programs,
-//! and `google.rpc.RetryInfo` where waiting helps. A test keeps [`grpc_code`] equal to the table in `REASONS.md`.
+//! A status carries `google.rpc.ErrorInfo` with the domain `mintmark`, the stable reason code and
+//! facts for programs, and `google.rpc.RetryInfo` where waiting helps. A test keeps [`grpc_code`]
+//! equal to the table in `REASONS.md`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,8 +18,8 @@ pub const DOMAIN: &str = "mintmark";
 
 /// The gRPC code of a reason.
 ///
-/// `UNAVAILABLE` and `ABORTED` are for what the same request can overcome by itself; what somebody must do first is
-/// `FAILED_PRECONDITION`, because clients repeat the former without asking.
+/// `UNAVAILABLE` and `ABORTED` are for what the same request can overcome by itself; what somebody
+/// must do first is `FAILED_PRECONDITION`, because clients repeat the former without asking.
 #[must_use]
 pub const fn grpc_code(reason: Reason) -> Code {
     match reason {
@@ -56,14 +57,18 @@ pub const fn grpc_code(reason: Reason) -> Code {
         Reason::Conflict => Code::Aborted,
         Reason::LedgerUnavailable | Reason::Unavailable => Code::Unavailable,
         Reason::PluginFault => Code::Internal,
-        // The domain can name a reason before this table does; the test below does not let that be released.
+        // The domain can name a reason before this table does; the test below does not let that be
+        // released.
         _ => Code::Unknown,
     }
 }
 
 /// The status for a refusal of the host.
 #[must_use]
-#[expect(clippy::needless_pass_by_value, reason = "it is the end of the refusal, and fits `map_err`")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the end of the refusal, and fits `map_err`"
+)]
 pub fn status(refusal: Refusal) -> Status {
     let facts = refusal.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let retry = refusal.retry_after_ms.map(Duration::from_millis);
@@ -80,7 +85,8 @@ pub fn plugin_status(refused: Refused) -> Status {
     }
 }
 
-/// Every part is the plugin's own words; but for a reason that the host knows, the host chooses the code.
+/// Every part is the plugin's own words; but for a reason that the host knows, the host chooses the
+/// code.
 fn own_status(own: &PluginStatus) -> Status {
     let code = Reason::from_code(&own.reason).map_or(code_of(own.code), grpc_code);
     let facts = own.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -139,7 +145,8 @@ mod tests {
     /// The table as `REASONS.md` has it.
     fn table() -> String {
         let mut out = String::from(
-            "# Reason codes\n\nWhat a refusal says in `google.rpc.ErrorInfo.reason`, and its gRPC code.\n\n\
+            "# Reason codes\n\n\
+             What a refusal says in `google.rpc.ErrorInfo.reason`, and its gRPC code.\n\n\
              | reason | gRPC code |\n|---|---|\n",
         );
         for reason in Reason::ALL {

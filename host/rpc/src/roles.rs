@@ -1,4 +1,5 @@
-//! Who may call the host's own methods. A test fails on a method of the protos that is not in the golden matrix.
+//! Who may call the host's own methods. A test fails on a method of the protos that is not in the
+//! golden matrix.
 //!
 //! Plugins' methods have their roles in the plugins' manifests.
 

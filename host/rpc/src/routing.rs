@@ -1,13 +1,13 @@
 //! Calls to plugins: raw messages in, raw messages out.
 //!
-//! Unary methods take exactly one message and get a fresh instance. In a stream each message is a call and a transaction
-//! of its own, answered before the next one is read; a refused message ends the stream with its status, and what was
-//! answered before stands.
+//! Unary methods take exactly one message and get a fresh instance. In a stream each message is a
+//! call and a transaction of its own, answered before the next one is read; a refused message ends
+//! the stream with its status, and what was answered before stands.
 
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, future, stream};
 use http::{Request, Response};
 use mintmark_custody::Session;
 use mintmark_model::Refusal;
@@ -15,7 +15,7 @@ use mintmark_runtime::{PluginStream, Route, Runtime};
 use tonic::{
     Status, Streaming,
     body::Body,
-    server::{Grpc, StreamingService, UnaryService},
+    server::{Grpc, StreamingService},
 };
 
 use crate::{caller::Caller, codec::RawCodec, limits, refusal};
@@ -27,80 +27,72 @@ pub(crate) async fn serve(
     caller: Caller,
     request: Request<Body>,
 ) -> Response<Body> {
-    let mut grpc = Grpc::new(RawCodec)
+    // Unary calls too are read as streams: tonic's own unary handler ignores what follows the first
+    // message.
+    Grpc::new(RawCodec)
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-    let (asks_many, answers_many) = (route.client_streaming(), route.server_streaming());
-    let plugin = Plugin { runtime, route, caller };
-    if asks_many || answers_many {
-        grpc.streaming(Messages { plugin, answers_many }, request).await
-    } else {
-        grpc.unary(Message(plugin), request).await
-    }
+        .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .streaming(Plugin { runtime, route, caller }, request)
+        .await
 }
 
 /// A method of a plugin, and who calls it.
+#[derive(Clone)]
 struct Plugin {
     runtime: Runtime,
     route: Route,
     caller: Caller,
 }
 
+type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+impl StreamingService<Bytes> for Plugin {
+    type Response = Bytes;
+    type ResponseStream = Answers;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Answers>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let (plugin, messages) = (self.clone(), request.into_inner());
+        Box::pin(async move {
+            let answers: Answers =
+                match (plugin.route.client_streaming(), plugin.route.server_streaming()) {
+                    (false, false) => {
+                        let answer = plugin.answer(messages).await?;
+                        Box::pin(stream::once(future::ready(Ok(answer))))
+                    }
+                    (_, true) => Box::pin(plugin.converse(messages)),
+                    (true, false) => Box::pin(last(plugin.converse(messages))),
+                };
+            Ok(tonic::Response::new(answers))
+        })
+    }
+}
+
 impl Plugin {
+    /// The answer to exactly one message, on a fresh instance.
+    async fn answer(self, mut messages: Streaming<Bytes>) -> Result<Bytes, Status> {
+        let refused = |detail: &str| refusal::status(Refusal::invalid(detail));
+        let message = next(&mut messages).await?;
+        let message = message.ok_or_else(|| refused("The call holds no message."))?;
+        if next(&mut messages).await?.is_some() {
+            return Err(refused("The call holds more than one message."));
+        }
+        let session = self.session(&message);
+        let answer = self.runtime.call(&self.route, session, message).await;
+        answer.map_err(refusal::plugin_status)
+    }
+
+    /// An answer to each message.
+    fn converse(self, messages: Streaming<Bytes>) -> impl Stream<Item = Result<Bytes, Status>> {
+        let instance = self.runtime.open_stream(&self.route);
+        let conversation = Conversation { plugin: self, instance, messages };
+        stream::try_unfold(conversation, Conversation::turn)
+    }
+
     fn session(&self, message: &[u8]) -> Session {
         let principal = self.caller.principal().clone();
         let claims = Some(self.route.claims().clone());
         Session::new(principal, claims, self.route.path(), message)
-    }
-}
-
-type Answer<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>> + Send>>;
-type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
-
-/// A method that takes one message.
-struct Message(Plugin);
-
-impl UnaryService<Bytes> for Message {
-    type Response = Bytes;
-    type Future = Answer<Bytes>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let message = request.into_inner();
-        let session = self.0.session(&message);
-        let (runtime, route) = (self.0.runtime.clone(), self.0.route.clone());
-        Box::pin(async move {
-            let answer = runtime.call(&route, session, message).await;
-            answer.map(tonic::Response::new).map_err(refusal::plugin_status)
-        })
-    }
-}
-
-/// A method that takes or gives a stream.
-struct Messages {
-    plugin: Plugin,
-    answers_many: bool,
-}
-
-impl StreamingService<Bytes> for Messages {
-    type Response = Bytes;
-    type ResponseStream = Answers;
-    type Future = Answer<Answers>;
-
-    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
-        let plugin = Plugin {
-            runtime: self.plugin.runtime.clone(),
-            route: self.plugin.route.clone(),
-            caller: self.plugin.caller.clone(),
-        };
-        let instance = plugin.runtime.open_stream(&plugin.route);
-        let conversation = Conversation { plugin, instance, messages: request.into_inner() };
-        let answers = stream::try_unfold(conversation, Conversation::turn);
-        let answers_many = self.answers_many;
-        Box::pin(async move {
-            let answers: Answers =
-                if answers_many { Box::pin(answers) } else { Box::pin(last(answers)) };
-            Ok(tonic::Response::new(answers))
-        })
     }
 }
 
@@ -133,9 +125,7 @@ fn last(
         while let Some(answer) = answers.next().await {
             newest = Some(answer?);
         }
-        newest.ok_or_else(|| {
-            refusal::status(Refusal::invalid("The stream holds no message."))
-        })
+        newest.ok_or_else(|| refusal::status(Refusal::invalid("The stream holds no message.")))
     })
 }
 

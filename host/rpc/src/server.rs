@@ -43,7 +43,8 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Prepares to serve `custody` and the plugins of `runtime` on `listener`. Connections wait until [`Self::serve`].
+    /// Prepares to serve `custody` and the plugins of `runtime` on `listener`. Connections wait
+    /// until [`Self::serve`].
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ mod status;
 mod users;
 
 use mintmark_model::Refusal;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Response, Status, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 
@@ -51,6 +51,3 @@ fn digest(bytes: &[u8], field: &str) -> Result<[u8; 32], Refusal> {
 
 /// What a unary handler answers.
 type Answer<T> = Result<Response<T>, Status>;
-
-/// The request and the answer.
-type Asked<T> = Request<T>;

@@ -19,10 +19,14 @@ pub(crate) fn escaped(text: &str, bytes_max: usize) -> String {
     out
 }
 
-/// Control characters, and those that change the direction of text (which can make a line read as another).
+/// Control characters, and those that change the direction of text (which can make a line read as
+/// another).
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(
+            character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! TLS as both ends speak it: version 1.3 (RFC 8446) with ring, HTTP/2, certificates from one root on both sides.
+//! TLS as both ends speak it: version 1.3 (RFC 8446) with ring, HTTP/2, certificates from one root
+//! on both sides.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -24,8 +25,8 @@ pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The host's side. A client without a certificate under `root` gets no connection.
 ///
-/// Certificates are judged by `clock`, the clock that everything else is judged by. Sessions are not resumed: a resumed
-/// one would rest on a certificate that was checked long ago.
+/// Certificates are judged by `clock`, the clock that everything else is judged by. Sessions are
+/// not resumed: a resumed one would rest on a certificate that was checked long ago.
 pub(crate) fn server(
     root: Vec<u8>,
     identity: Identity<'_>,

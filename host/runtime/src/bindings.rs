@@ -1,7 +1,7 @@
 //! What `wit/` says, as Rust: the only home of `bindgen!`.
 //!
-//! The host implements the world `all`; a component imports only what it calls. Functions that ask custody are async
-//! because they may read the store; `caller`, `clock` and `log` never wait.
+//! The host implements the world `all`; a component imports only what it calls. Functions that ask
+//! custody are async because they may read the store; `caller`, `clock` and `log` never wait.
 
 #![allow(unreachable_pub, reason = "generated")]
 

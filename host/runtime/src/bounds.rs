@@ -1,4 +1,5 @@
-//! Sizes of what a guest hands in, as the comments of the contract bound them. Custody checks what it means.
+//! Sizes of what a guest hands in, as the comments of the contract bound them. Custody checks what
+//! it means.
 
 use mintmark_custody::Digest;
 use mintmark_model::{Name, Refusal};

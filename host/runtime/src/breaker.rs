@@ -1,4 +1,5 @@
-//! A plugin that fails call after call is left alone for a while: it wastes the host's time, and somebody should look.
+//! A plugin that fails call after call is left alone for a while: it wastes the host's time, and
+//! somebody should look.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ struct Faults {
 }
 
 impl Breaker {
-    /// Refuses while the breaker is open. When its time is over, one call is let through and the next one waits for it.
+    /// Refuses while the breaker is open. When its time is over, one call is let through and the
+    /// next one waits for it.
     pub(crate) fn admit(&self, now: Instant) -> Result<(), Refusal> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match faults.open_until {

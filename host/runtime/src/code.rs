@@ -1,7 +1,9 @@
-//! Compiled code: made off the request path, one component at a time, and kept on disk under a MAC of the host.
+//! Compiled code: made off the request path, one component at a time, and kept on disk under a MAC
+//! of the host.
 //!
-//! Loading compiled code is running it, so what is on disk counts only after custody's MAC over engine, component and
-//! code was checked, on the very buffer that is then loaded. What does not verify is made again.
+//! Loading compiled code is running it, so what is on disk counts only after custody's MAC over
+//! engine, component and code was checked, on the very buffer that is then loaded. What does not
+//! verify is made again.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -35,7 +37,8 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler whose results are kept in `cache`, where there is one. The directory is the host's alone.
+    /// A compiler whose results are kept in `cache`, where there is one. The directory is the
+    /// host's alone.
     pub(crate) fn new(engine: Engine, authority: Arc<Mac>, cache: Option<Dir>) -> Self {
         let one_at_a_time = Arc::new(Semaphore::new(1));
         Self { engine, authority, cache: cache.map(Arc::new), one_at_a_time }
@@ -79,8 +82,8 @@ impl Job {
         if let Some(component) = self.cache.as_deref().and_then(|cache| self.find(cache)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| Error::compile(&error))?;
+        let component =
+            Component::from_binary(&self.engine, bytes).map_err(|error| Error::compile(&error))?;
         if let Some(cache) = &self.cache {
             // A cache that cannot be written costs time at the next start, nothing else.
             if let Err(error) = self.keep(cache, &component) {
@@ -141,8 +144,8 @@ impl Hasher for Written {
 
 #[expect(unsafe_code, reason = "the MAC was checked: these are bytes that this host's engine made")]
 fn load(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: `code` is the buffer whose MAC was checked, under a key that only this host has, and nobody writes to it.
-    // The MAC also covers the engine's compatibility hash.
+    // SAFETY: `code` is the buffer whose MAC was checked, under a key that only this host has, and
+    // nobody writes to it. The MAC also covers the engine's compatibility hash.
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 
@@ -150,4 +153,66 @@ fn load(engine: &Engine, code: &[u8]) -> Option<Component> {
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use cap_tempfile::{TempDir, ambient_authority};
+
+    use super::*;
+    use crate::guests::PLAIN;
+
+    /// A MAC that tests can change: nobody here needs a strong one.
+    static SECRET: AtomicU8 = AtomicU8::new(0);
+
+    fn weak_mac(parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
+        let mut input = vec![SECRET.load(Ordering::Relaxed)];
+        for part in parts {
+            input.extend((part.len() as u64).to_be_bytes());
+            input.extend(*part);
+        }
+        Some(mintmark_custody::sha256(&input))
+    }
+
+    fn job(cache: &TempDir) -> Job {
+        Job {
+            engine: Engine::default(),
+            authority: Arc::new(weak_mac),
+            cache: Some(Arc::new(cache.try_clone().unwrap())),
+            measurement: [7; 32],
+        }
+    }
+
+    #[test]
+    fn w26_code_on_disk_counts_only_under_the_hosts_mac() {
+        let cache = cap_tempfile::tempdir(ambient_authority()).unwrap();
+        let job = job(&cache);
+        assert!(job.find(&cache).is_none());
+        job.run(&PLAIN.binary()).unwrap();
+        assert!(job.find(&cache).is_some(), "positive control");
+
+        let name = job.file_name();
+        let file = cache.read(&name).unwrap();
+        for position in [0, MAC_BYTES, file.len() / 2, file.len() - 1] {
+            let mut changed = file.clone();
+            changed[position] ^= 1;
+            cache.write(&name, changed).unwrap();
+            assert!(job.find(&cache).is_none(), "bit flip at {position}");
+        }
+        for length in [0, 1, MAC_BYTES - 1, MAC_BYTES, file.len() - 1] {
+            cache.write(&name, &file[..length]).unwrap();
+            assert!(job.find(&cache).is_none(), "truncated at {length}");
+        }
+        // What does not verify is made again.
+        assert!(job.run(&PLAIN.binary()).is_ok() && job.find(&cache).is_some());
+
+        let other = Job { measurement: [8; 32], ..job };
+        cache.write(other.file_name(), &file).unwrap();
+        assert!(other.find(&cache).is_none(), "code of another component");
+        SECRET.store(1, Ordering::Relaxed);
+        let job = Job { measurement: [7; 32], ..other };
+        assert!(job.find(&cache).is_none(), "code of another host");
+    }
 }

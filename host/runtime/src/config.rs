@@ -82,12 +82,8 @@ impl RuntimeConfig {
 impl Default for RuntimeConfig {
     fn default() -> Self {
         let limits = Limits::default();
-        let ceiling = Limits {
-            deadline_ms: 30_000,
-            memory_bytes: 256 * MIB,
-            host_calls: 100_000,
-            ..limits
-        };
+        let ceiling =
+            Limits { deadline_ms: 30_000, memory_bytes: 256 * MIB, host_calls: 100_000, ..limits };
         Self { limits, ceiling, overrides: BTreeMap::new(), instances_max: 128 }
     }
 }

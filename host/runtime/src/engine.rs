@@ -1,13 +1,15 @@
-//! The one wasmtime engine, with what wasmtime leaves too generous set tighter, and the thread that moves its epoch.
+//! The one wasmtime engine, with what wasmtime leaves too generous set tighter, and the thread that
+//! moves its epoch.
 //!
-//! Guests yield at each tick, so that a busy guest never keeps a worker thread to itself; the deadline is a time-out
-//! around the call.
+//! Guests yield at each tick, so that a busy guest never keeps a worker thread to itself; the
+//! deadline is a time-out around the call.
 
 use std::time::Duration;
 
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, WasmBacktraceDetails,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    WasmBacktraceDetails,
 };
 
 use crate::config::{Limits, MESSAGE_BYTES_MAX, RuntimeConfig};
@@ -22,7 +24,8 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// See [`WASM_STACK_BYTES`].
 const FIBER_STACK_BYTES: usize = 2 << 20;
 
-/// What a guest may hand over in one call of a host function, or as its answer: a message and what lies around it.
+/// What a guest may hand over in one call of a host function, or as its answer: a message and what
+/// lies around it.
 const HOSTCALL_FUEL: usize = MESSAGE_BYTES_MAX + (64 << 10);
 
 /// The vtable-like data of one instance, in bytes.
@@ -72,7 +75,8 @@ fn engine_config(config: &RuntimeConfig) -> Config {
     engine
 }
 
-/// What a Rust plugin does not need is off: each proposal is code of a compiler that nobody here relies on.
+/// What a Rust plugin does not need is off: each proposal is code of a compiler that nobody here
+/// relies on.
 fn confine(engine: &mut Config) {
     engine
         .concurrency_support(false)

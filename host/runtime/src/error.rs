@@ -32,6 +32,9 @@ pub enum Error {
     /// A custom section that every plugin carries once is there again.
     #[error("the custom section `{0}` occurs twice")]
     SectionTwice(&'static str),
+    /// What the host would call is not there.
+    #[error("the component does not export `mintmark:plugin/service@0.1`")]
+    ExportMissing,
     /// The manifest does not parse or contradicts itself.
     #[error("the manifest is not right: {0}")]
     Manifest(String),
@@ -50,7 +53,9 @@ pub enum Error {
         claim: &'static str,
     },
     /// Built for a contract that this host does not have.
-    #[error("the plugin was built for the contract {0}, this host has 0.1; rebuild it with its SDK")]
+    #[error(
+        "the plugin was built for the contract {0}, this host has 0.1; rebuild it with its SDK"
+    )]
     Contract(String),
     /// Types or functions of an import or export are others than this host's.
     #[error("the component does not fit this host's contract: {0}; rebuild it with its SDK")]

@@ -19,11 +19,12 @@ pub(crate) fn escaped(text: &str, bytes_max: usize) -> String {
     out
 }
 
-/// Control characters, and those that hide or change the direction of text, so that one line could read as another.
+/// Control characters, and those that hide or change the direction of text, so that one line could
+/// read as another.
 fn moves_or_hides(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let hides = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let turns = matches!(character, '\u{2028}'..='\u{202e}');
+    character.is_control() || hides || turns
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ impl From<Stop> for Failure {
     }
 }
 
-/// A handle that is not in the table is not the guest's: wasmtime checks handles before the table is asked, so this
-/// stops a guest that has found a way around. A full table is a budget.
+/// A handle that is not in the table is not the guest's: wasmtime checks handles before the table
+/// is asked, so this stops a guest that has found a way around. A full table is a budget.
 impl From<ResourceTableError> for Failure {
     fn from(error: ResourceTableError) -> Self {
         match error {

@@ -1,6 +1,8 @@
-//! Who may run: places for the calls of one plugin, a bounded queue before them, and places for all instances.
+//! Who may run: places for the calls of one plugin, a bounded queue before them, and places for all
+//! instances.
 //!
-//! A place is taken before anything else, because a slot of the pool that is not there is an error and not a wait.
+//! A place is taken before anything else, because a slot of the pool that is not there is an error
+//! and not a wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,12 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn w12_a_full_queue_refuses_at_once_and_a_long_wait_ends() {
-        let limits = Limits {
-            concurrent: 1,
-            queued: 1,
-            deadline_ms: 20,
-            ..Limits::default()
-        };
+        let limits = Limits { concurrent: 1, queued: 1, deadline_ms: 20, ..Limits::default() };
         let gate = Gate::new(&limits);
         let first = gate.enter().await.unwrap();
         let (second, third) = tokio::join!(gate.enter(), gate.enter());

@@ -32,7 +32,8 @@ pub(crate) enum Ran<T> {
 }
 
 impl Guest {
-    /// An instance that is not there yet: instantiation is part of the call, since a start function can loop too.
+    /// An instance that is not there yet: instantiation is part of the call, since a start function
+    /// can loop too.
     pub(crate) fn new(machine: &Machine, limits: Limits) -> Self {
         Self { store: machine.store(limits), exports: None }
     }
@@ -70,7 +71,8 @@ impl Guest {
         self.store.data_mut().end()
     }
 
-    /// Whether another call may use the instance: none of its handles could come to name another call's object.
+    /// Whether another call may use the instance: none of its handles could come to name another
+    /// call's object.
     pub(crate) fn is_clean(&self) -> bool {
         self.exports.is_some() && self.store.data().has_no_handles()
     }

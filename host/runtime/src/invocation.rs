@@ -1,8 +1,9 @@
 //! One call, end to end: begin, run the guest, take the call out of the store, end it, answer.
 //!
-//! The answer is withheld until the commit is durable. When a concurrent call was faster, the same request runs again on a
-//! fresh instance, with what the first run released, so nothing is signed twice. An invocation runs in a task of its own:
-//! who hangs up does not stop it half way, and never a commit that is queued.
+//! The answer is withheld until the commit is durable. When a concurrent call was faster, the same
+//! request runs again on a fresh instance, with what the first run released, so nothing is signed
+//! twice. An invocation runs in a task of its own: who hangs up does not stop it half way, and
+//! never a commit that is queued.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -94,7 +95,8 @@ impl Invocation {
             let ran = taken.guest.call(&plugin.exports, Some(call), self.names(), &self.message);
             let ran = ran.await;
             let (call, log) = taken.guest.end();
-            // Instance and place are free before the sync, unless the stream goes on with the instance.
+            // Instance and place are free before the sync, unless the stream goes on with the
+            // instance.
             let kept = (self.keeps && run == 0 && taken.guest.is_clean()).then_some(taken);
             drop(turn.take());
             match self.end(plugin, ran, call, &log).await {
@@ -145,35 +147,13 @@ impl Invocation {
             log.discard();
             return Next::Rerun(call.into_carry());
         }
-        let request = call.request_id();
         match ran {
             Ran::Returned(Ok(answer)) if answer.len() <= MESSAGE_BYTES_MAX => {
                 self.commit(plugin, call, answer, log).await
             }
-            Ran::Returned(Ok(_)) => {
-                let refused = Refused::exceeded("bytes for the answer");
-                self.abort(plugin, call, Reason::BudgetExceeded, refused, log).await
-            }
-            Ran::Returned(Err(status)) => {
-                let status = PluginStatus::from(status);
-                let reason = status.outcome();
-                self.abort(plugin, call, reason, Refused::Plugin(status), log).await
-            }
-            Ran::Exceeded(what) => {
-                tracing::warn!(target: "plugin", plugin = plugin.name(), request, what, "over budget");
-                let refused = Refused::exceeded(what);
-                self.abort(plugin, call, Reason::BudgetExceeded, refused, log).await
-            }
-            // The same end as for a trap: a call that was overtaken was handled above.
-            Ran::Overtaken => {
-                self.abort(plugin, call, Reason::PluginFault, Refused::fault(), log).await
-            }
-            Ran::Trapped(trap) => {
-                // Where a call trapped can tell what it saw.
-                let shown = if call.is_tainted() { "withheld" } else { trap.as_str() };
-                let trap = escaped(shown, TRAP_BYTES_MAX);
-                tracing::warn!(target: "plugin", plugin = plugin.name(), request, trap, "trapped");
-                self.abort(plugin, call, Reason::PluginFault, Refused::fault(), log).await
+            failed => {
+                let (reason, refused) = verdict(plugin, &call, failed);
+                self.abort(plugin, call, reason, refused, log).await
             }
         }
     }
@@ -196,7 +176,8 @@ impl Invocation {
         }
     }
 
-    /// Drops what the plugin wrote; a call that used a limited key gets out no word of the plugin's.
+    /// Drops what the plugin wrote; a call that used a limited key gets out no word of the
+    /// plugin's.
     async fn abort(
         &self,
         plugin: &Plugin,
@@ -229,6 +210,31 @@ impl Invocation {
                 "failed too often in a row; it is left alone for a while"
             );
         }
+    }
+}
+
+/// What the ledger and the caller learn of a run that did not succeed.
+fn verdict(plugin: &Plugin, call: &Call, ran: Ran<Result<Vec<u8>, Status>>) -> (Reason, Refused) {
+    let (name, request) = (plugin.name(), call.request_id());
+    match ran {
+        Ran::Returned(Err(status)) => {
+            let status = PluginStatus::from(status);
+            (status.outcome(), Refused::Plugin(status))
+        }
+        Ran::Returned(Ok(_)) => (Reason::BudgetExceeded, Refused::exceeded("bytes for the answer")),
+        Ran::Exceeded(what) => {
+            tracing::warn!(target: "plugin", plugin = name, request, what, "a budget ran out");
+            (Reason::BudgetExceeded, Refused::exceeded(what))
+        }
+        Ran::Trapped(trap) => {
+            // Where a call trapped can tell what it saw.
+            let shown = if call.is_tainted() { "withheld" } else { trap.as_str() };
+            let trap = escaped(shown, TRAP_BYTES_MAX);
+            tracing::warn!(target: "plugin", plugin = name, request, trap, "trapped");
+            (Reason::PluginFault, Refused::fault())
+        }
+        // Only a call that must run again is overtaken, and that one does not come here.
+        Ran::Overtaken => (Reason::PluginFault, Refused::fault()),
     }
 }
 

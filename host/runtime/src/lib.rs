@@ -1,6 +1,20 @@
 //! Loads, confines and calls WebAssembly plugins.
 //!
-//! wasmtime lives here alone. A plugin is one file, a component; [`component::inspect`] reads it without running any of it.
+//! wasmtime lives here alone, and nothing here decides what a plugin may do: that is custody's.
+//! What is decided here is how much it may use.
+//!
+//! | module | what it keeps |
+//! |---|---|
+//! | [`component`] | reads a component without running it: shape, manifest, imports, services |
+//! | `engine`, `state`, `config` | the settings and budgets of every instance |
+//! | `code` | compiled code, on disk under custody's MAC |
+//! | `plugin`, `routes`, `gate`, `breaker` | what is active, and who may run |
+//! | `interfaces` | one file per WIT interface: convert, check sizes, ask the call |
+//! | `guest`, `invocation` | one instance; one call from end to end |
+//! | `log`, `refused`, `escape` | what of a plugin's words gets out, and how |
+//!
+//! A call is one transaction of custody's. [`Runtime::call`] begins it, runs the guest with it,
+//! takes it out of the store, commits or aborts it, and only then answers.
 
 mod bindings;
 mod bounds;

@@ -1,7 +1,8 @@
-//! Lines of a plugin, for admins and authors: bounded a line, a call and a second, escaped, kept until the call ends.
+//! Lines of a plugin, for admins and authors: bounded a line, a call and a second, escaped, kept
+//! until the call ends.
 //!
-//! They are kept because a call that used a limited key and then failed may tell nothing, not even in a log line; its
-//! lines are dropped and counted. Writing never fails and never waits.
+//! They are kept because a call that used a limited key and then failed may tell nothing, not even
+//! in a log line; its lines are dropped and counted. Writing never fails and never waits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -108,7 +109,8 @@ impl LogRate {
         let passed_ms = now.saturating_duration_since(last).as_millis() as u64;
         let earned = passed_ms.saturating_mul(self.per_second) / 1_000;
         let most = self.per_second.saturating_mul(BURST_SECONDS);
-        // A moment too short to earn a byte is not forgotten: the time is moved only with the savings.
+        // A moment too short to earn a byte is not forgotten: the time is moved only with the
+        // savings.
         let (last, saved) =
             if earned > 0 { (now, saved.saturating_add(earned).min(most)) } else { (last, saved) };
         let cost = bytes as u64;

@@ -1,6 +1,7 @@
 //! The manifest, `plugin.toml`: who a plugin is, who may call it, what it asks for.
 //!
-//! Strict: an unknown key, role, purpose, algorithm or operation is refused, and what is absent is not asked for.
+//! Strict: an unknown key, role, purpose, algorithm or operation is refused, and what is absent is
+//! not asked for.
 
 use std::collections::BTreeMap;
 
@@ -148,9 +149,10 @@ impl Form {
         if self.services.is_empty() {
             return Err(Error::manifest("`services` is empty"));
         }
-        let services = self.services.into_iter().map(|(service, methods)| {
-            Ok((service.clone(), read_methods(&service, methods)?))
-        });
+        let services = self
+            .services
+            .into_iter()
+            .map(|(service, methods)| Ok((service.clone(), read_methods(&service, methods)?)));
         Ok(Manifest {
             services: services.collect::<Result<_, Error>>()?,
             name: self.name,
@@ -169,8 +171,8 @@ impl Form {
 
 impl SlotForm {
     fn read(self) -> Result<Slot, Error> {
-        let kind = SlotKind::from_name(&self.kind)
-            .ok_or_else(|| unknown("slots.kind", &self.kind))?;
+        let kind =
+            SlotKind::from_name(&self.kind).ok_or_else(|| unknown("slots.kind", &self.kind))?;
         if Name::parse(&self.name).is_none() {
             return Err(Error::manifest("`slots.name` is not 1 to 64 characters of [a-z0-9-.]"));
         }
@@ -195,9 +197,8 @@ impl SlotForm {
 
 impl LimitsForm {
     fn read(self) -> Result<LimitsAsked, Error> {
-        let zero = self.deadline_ms == Some(0)
-            || self.memory_mib == Some(0)
-            || self.host_calls == Some(0);
+        let zero =
+            self.deadline_ms == Some(0) || self.memory_mib == Some(0) || self.host_calls == Some(0);
         if zero {
             return Err(Error::manifest("a limit is 0"));
         }
@@ -211,9 +212,8 @@ impl LimitsForm {
 
 fn check_name(name: &str) -> Result<(), Error> {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    let fits = (1..=63).contains(&name.len())
-        && name.bytes().all(allowed)
-        && !name.starts_with('-');
+    let fits =
+        (1..=63).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('-');
     if fits { Ok(()) } else { Err(Error::manifest("`name` is not a name of [a-z0-9-]")) }
 }
 

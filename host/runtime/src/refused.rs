@@ -24,7 +24,8 @@ const REASON_UNKNOWN: &str = "UNKNOWN";
 pub enum Refused {
     /// The host refuses.
     Host(Refusal),
-    /// The plugin refuses, in its own words: bounded, escaped, and only from a call that used no limited key.
+    /// The plugin refuses, in its own words: bounded, escaped, and only from a call that used no
+    /// limited key.
     Plugin(PluginStatus),
 }
 
@@ -100,8 +101,8 @@ impl From<wit::Status> for PluginStatus {
 }
 
 impl PluginStatus {
-    /// What the outcome row of the ledger names: the reason, where the host knows it, or the one that is nearest to the
-    /// code.
+    /// What the outcome row of the ledger names: the reason, where the host knows it, or the one
+    /// that is nearest to the code.
     pub(crate) fn outcome(&self) -> Reason {
         Reason::from_code(&self.reason).unwrap_or(match self.code {
             Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {

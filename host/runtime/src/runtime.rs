@@ -36,8 +36,8 @@ struct Inner {
     changing: Mutex<()>,
 }
 
-/// A stream of requests to one method. Each is a call of its own; the instance is reused where nothing can be left in it
-/// that matters.
+/// A stream of requests to one method. Each is a call of its own; the instance is reused where
+/// nothing can be left in it that matters.
 pub struct PluginStream {
     runtime: Runtime,
     route: Route,
@@ -45,16 +45,13 @@ pub struct PluginStream {
 }
 
 impl Runtime {
-    /// A runtime with nothing active. Compiled code is kept in `cache`, a directory that is the host's alone.
+    /// A runtime with nothing active. Compiled code is kept in `cache`, a directory that is the
+    /// host's alone.
     ///
     /// # Errors
     ///
     /// [`Error::Engine`], where the platform cannot give what the configuration asks for.
-    pub fn new(
-        custody: Custody,
-        config: RuntimeConfig,
-        cache: Option<Dir>,
-    ) -> Result<Self, Error> {
+    pub fn new(custody: Custody, config: RuntimeConfig, cache: Option<Dir>) -> Result<Self, Error> {
         let machine = Machine::start(&config).map_err(|error| Error::engine(&error))?;
         let authority = custody.clone();
         let authority = Arc::new(move |parts: &[&[u8]]| authority.cache_mac(parts).ok());
@@ -70,7 +67,8 @@ impl Runtime {
         })))
     }
 
-    /// Loads what is active. A plugin that does not load stands in nobody's way; [`Self::status`] says why.
+    /// Loads what is active. A plugin that does not load stands in nobody's way; [`Self::status`]
+    /// says why.
     ///
     /// # Errors
     ///
@@ -93,8 +91,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Checks a component, by compiling it and letting it describe itself, and stores it. It answers nothing before it is
-    /// activated.
+    /// Checks a component, by compiling it and letting it describe itself, and stores it. It
+    /// answers nothing before it is activated.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use crate::failure::{Failure, Stop};
 use crate::log::CallLog;
 use crate::wasi::{self, SiteClock};
 
-/// The most tables, memories and core instances of one component instance. What the Rust toolchain makes has one memory
-/// and a handful of the others.
+/// The most tables, memories and core instances of one component instance. What the Rust toolchain
+/// makes has one memory and a handful of the others.
 pub(crate) const MEMORIES_MAX: usize = 2;
 /// See [`MEMORIES_MAX`].
 pub(crate) const TABLES_MAX: usize = 8;
@@ -87,7 +87,8 @@ impl State {
         &self.log
     }
 
-    /// Whether the guest has closed every handle, so that none can come to name another call's object.
+    /// Whether the guest has closed every handle, so that none can come to name another call's
+    /// object.
     pub(crate) fn has_no_handles(&self) -> bool {
         self.table.is_empty()
     }
@@ -98,7 +99,10 @@ impl State {
     }
 
     /// Counts a host call that hands in so many bytes, and gives what it works on.
-    pub(crate) fn enter(&mut self, bytes: usize) -> Result<(&mut Call, &mut ResourceTable), Failure> {
+    pub(crate) fn enter(
+        &mut self,
+        bytes: usize,
+    ) -> Result<(&mut Call, &mut ResourceTable), Failure> {
         self.budget.count_call()?;
         self.budget.count_bytes(bytes)?;
         match &mut self.call {

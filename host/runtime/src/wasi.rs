@@ -1,7 +1,8 @@
 //! WASI with nothing in it: no files, no sockets, no environment, no arguments.
 //!
-//! What a plugin prints goes to its log; the wall clock is the site time of the call; the monotonic clock stands still
-//! during a call, so that nothing can be measured with it; randomness is the host's.
+//! What a plugin prints goes to its log; the wall clock is the site time of the call; the monotonic
+//! clock stands still during a call, so that nothing can be measured with it; randomness is the
+//! host's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

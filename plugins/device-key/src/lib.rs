@@ -7,7 +7,7 @@
 mod answer;
 mod bundle;
 mod host;
-mod proto;
+pub mod proto;
 mod request;
 mod service;
 

@@ -15,7 +15,7 @@ mod ingest;
 mod memory;
 mod opened;
 mod order;
-mod proto;
+pub mod proto;
 mod register;
 mod report;
 mod service;

@@ -1,6 +1,6 @@
 //! A refused call, as a program reads it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, error::Error as _, fmt, time::Duration};
 
 use mintmark_model::Reason;
 use tonic::{Code, Status};
@@ -47,9 +47,13 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == DOMAIN);
+        // A connection that broke is told as `UNKNOWN` by the library; nobody knows what the host
+        // did, and all methods can be repeated.
+        let broke = status.source().is_some_and(|cause| cause.is::<tonic::transport::Error>());
+        let code = if broke { Code::Unavailable } else { status.code() };
         let fact = |text: &String| escaped(text, limits::STATUS_FACT_BYTES_MAX);
         Self {
-            code: status.code(),
+            code,
             reason: info.map(|info| fact(&info.reason)),
             message: escaped(status.message(), limits::STATUS_TEXT_BYTES_MAX),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),

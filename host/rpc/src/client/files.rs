@@ -30,11 +30,7 @@ const TRIES_MAX: u32 = 5;
 /// # Errors
 ///
 /// What the host refused, or the last break after several tries.
-pub async fn stage(
-    channel: &Channel,
-    bytes: &Bytes,
-    digest: &[u8; 32],
-) -> Result<String, Failure> {
+pub async fn stage(channel: &Channel, bytes: &Bytes, digest: &[u8; 32]) -> Result<String, Failure> {
     let mut files = FilesClient::new(channel.clone());
     let begun = files.stage_begin(StageBeginRequest {}).await?;
     let file_id = begun.into_inner().file_id;

@@ -1,10 +1,12 @@
-//! Clients of the services of the plugins that ship with the host, as generated from the plugins' protos.
+//! Clients of the services of the plugins that ship with the host, as generated from the plugins'
+//! protos.
 
 /// Package `mintmark.devicekey.v1`: the factory's service.
 #[allow(
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated; the comments are those of the proto files"
 )]
 pub mod device_key {
@@ -16,6 +18,7 @@ pub mod device_key {
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated; the comments are those of the proto files"
 )]
 pub mod entitlement {

@@ -90,7 +90,8 @@ impl Host {
 async fn collect(chunks: &mut Streaming<InstallRequest>) -> Result<BytesMut, Status> {
     let mut component = BytesMut::new();
     while let Some(InstallRequest { chunk }) = next(chunks).await? {
-        // Checked before the bytes are kept, so that a stream takes no more memory than a component.
+        // Checked before the bytes are kept, so that a stream takes no more memory than a
+        // component.
         if component.len() + chunk.len() > limits::COMPONENT_BYTES_MAX {
             let refused = Refusal::invalid("The component is larger than 32 MiB.");
             return Err(refusal::status(refused));

@@ -1,4 +1,5 @@
-//! One node of a new cluster, served for real: custody over a store in memory, the runtime, TLS on a socket.
+//! One node of a new cluster, served for real: custody over a store in memory, the runtime, TLS on
+//! a socket.
 
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
@@ -32,12 +33,12 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 /// A served node.
-pub struct World {
-    pub custody: Custody,
-    pub runtime: Runtime,
-    pub address: SocketAddr,
-    pub server_name: String,
-    pub admin: Person,
+pub(crate) struct World {
+    pub(crate) custody: Custody,
+    pub(crate) runtime: Runtime,
+    pub(crate) address: SocketAddr,
+    pub(crate) server_name: String,
+    pub(crate) admin: Person,
     root: Vec<u8>,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
@@ -45,7 +46,7 @@ pub struct World {
 }
 
 /// Somebody with a certificate.
-pub struct Person {
+pub(crate) struct Person {
     key: SigningKey,
     chain: Vec<Vec<u8>>,
 }
@@ -82,7 +83,7 @@ fn sign_cluster(csr: &[u8], cluster: &ClusterPath, admin: &SigningKey) -> RootAn
 
 impl World {
     /// A site with one admin, serving.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let platform_dir = tempfile::tempdir().unwrap();
         let dir = Dir::open_ambient_dir(platform_dir.path(), ambient_authority()).unwrap();
         let platform = Arc::new(EmulatedPlatform::create(&dir).unwrap());
@@ -116,7 +117,8 @@ impl World {
         world
     }
 
-    async fn serve(&mut self) {
+    /// Serves, at the address where it served before.
+    pub(crate) async fn serve(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         let (custody, runtime) = (self.custody.clone(), self.runtime.clone());
         let server = Server::bind(listener, custody, runtime).await.unwrap();
@@ -129,14 +131,14 @@ impl World {
     }
 
     /// Asks the server to stop; the task ends when it has drained.
-    pub fn stop(&mut self) -> JoinHandle<()> {
+    pub(crate) fn stop(&mut self) -> JoinHandle<()> {
         let stop = self.stop.take().unwrap();
         stop.send(()).unwrap();
         self.serving.take().unwrap()
     }
 
     /// What `person` needs to connect.
-    pub fn config(&self, person: &Person) -> ClientConfig {
+    pub(crate) fn config(&self, person: &Person) -> ClientConfig {
         ClientConfig {
             address: self.address.to_string(),
             server_name: self.server_name.clone(),
@@ -147,17 +149,17 @@ impl World {
     }
 
     /// A connection of `person`.
-    pub async fn connect(&self, person: &Person) -> Result<Connection, OpenError> {
+    pub(crate) async fn connect(&self, person: &Person) -> Result<Connection, OpenError> {
         Connection::open(self.config(person)).await
     }
 
     /// The admin's connection.
-    pub async fn as_admin(&self) -> Connection {
+    pub(crate) async fn as_admin(&self) -> Connection {
         self.connect(&self.admin).await.unwrap()
     }
 
     /// The admin issues a certificate for somebody new.
-    pub async fn hire(&self, role: Role, name: &str) -> Result<Person, Failure> {
+    pub(crate) async fn hire(&self, role: Role, name: &str) -> Result<Person, Failure> {
         let key = new_key();
         let request = IssueUserRequest {
             role: role.name().to_owned(),

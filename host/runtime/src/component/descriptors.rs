@@ -1,6 +1,15 @@
-//! The services of a plugin: methods from its descriptors, roles from its manifest. They have to be the same set.
+//! The services of a plugin: methods from its descriptors, roles from its manifest. They have to be
+//! the same set.
+//!
+//! Only the protobuf encoding and names are looked at. Libraries that link descriptors are made for
+//! what a compiler wrote, and panic on what an attacker did.
 
-use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+use prost_types::{
+    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+};
 
 use mintmark_model::Role;
 
@@ -9,6 +18,9 @@ use crate::manifest::Manifest;
 
 /// Packages of the host and of everybody.
 const RESERVED: &[&str] = &["mintmark.admin.", "grpc.", "google."];
+
+/// The longest full name.
+const NAME_BYTES_MAX: usize = 255;
 
 /// A service of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,56 +46,80 @@ pub struct Method {
 
 /// Reads an encoded `FileDescriptorSet`.
 pub(super) fn read(bytes: &[u8], manifest: &Manifest) -> Result<Vec<Service>, Error> {
-    let pool = DescriptorPool::decode(bytes)
-        .map_err(|error| Error::descriptors(&error.to_string()))?;
-    let services = pool.services().map(|service| read_service(&service, manifest));
-    let services = services.collect::<Result<Vec<_>, _>>()?;
-    let absent = manifest.services.keys().find(|name| {
-        services.iter().all(|service| service.name != **name)
+    let set =
+        FileDescriptorSet::decode(bytes).map_err(|_| Error::descriptors("they do not decode"))?;
+    let found = set.file.iter().flat_map(|file| {
+        file.service.iter().map(move |service| read_service(file, service, manifest))
     });
-    match absent {
-        Some(name) => Err(Error::descriptors(&format!("they do not have the service `{name}`"))),
-        None => Ok(services),
-    }
+    let services = found.collect::<Result<Vec<_>, _>>()?;
+    check_same(services.iter().map(|service| &service.name), manifest.services.keys())?;
+    Ok(services)
 }
 
-fn read_service(service: &ServiceDescriptor, manifest: &Manifest) -> Result<Service, Error> {
-    let name = service.full_name();
+fn read_service(
+    file: &FileDescriptorProto,
+    service: &ServiceDescriptorProto,
+    manifest: &Manifest,
+) -> Result<Service, Error> {
+    let name = format!("{}.{}", file.package(), service.name());
+    check_name(&name)?;
     if RESERVED.iter().any(|prefix| name.starts_with(prefix)) {
-        return Err(Error::ServiceReserved(foreign(name)));
+        return Err(Error::ServiceReserved(foreign(&name)));
     }
     let unclaimed = || Error::descriptors(&format!("the manifest does not have `{name}`"));
-    let listed = manifest.services.get(name).ok_or_else(unclaimed)?;
-    let methods = service.methods().map(|method| {
-        let absent = || {
-            let what = format!("the manifest does not say who may call `{}`", method.full_name());
-            Error::descriptors(&what)
-        };
-        Ok(read_method(&method, listed.get(method.name()).ok_or_else(absent)?))
+    let listed = manifest.services.get(&name).ok_or_else(unclaimed)?;
+    check_same(service.method.iter().map(MethodDescriptorProto::name), listed.keys())?;
+    let methods = service.method.iter().map(|method| {
+        check_name(method.name())?;
+        Ok(Method {
+            name: method.name().to_owned(),
+            roles: listed.get(method.name()).cloned().unwrap_or_default(),
+            client_streaming: method.client_streaming(),
+            server_streaming: method.server_streaming(),
+        })
     });
-    let methods = methods.collect::<Result<Vec<_>, Error>>()?;
-    if let Some(extra) = listed.keys().find(|name| methods.iter().all(|one| one.name != **name)) {
-        return Err(Error::descriptors(&format!("`{name}` has no method `{extra}`")));
-    }
-    Ok(Service { name: name.to_owned(), methods })
+    Ok(Service { methods: methods.collect::<Result<_, Error>>()?, name })
 }
 
-fn read_method(method: &MethodDescriptor, roles: &[Role]) -> Method {
-    Method {
-        name: method.name().to_owned(),
-        roles: roles.to_vec(),
-        client_streaming: method.is_client_streaming(),
-        server_streaming: method.is_server_streaming(),
+/// The descriptors' names are each there once, and are those of the manifest.
+fn check_same<'a, N: AsRef<str>>(
+    found: impl Iterator<Item = N>,
+    listed: impl Iterator<Item = &'a String>,
+) -> Result<(), Error> {
+    let mut names = BTreeSet::new();
+    for name in found {
+        let name = name.as_ref().to_owned();
+        if let Some(twice) = names.replace(name) {
+            return Err(Error::descriptors(&format!("`{twice}` is there twice")));
+        }
     }
+    let listed: BTreeSet<_> = listed.cloned().collect();
+    match names.symmetric_difference(&listed).next() {
+        Some(name) if listed.contains(name) => {
+            Err(Error::descriptors(&format!("they do not have `{name}`, which the manifest has")))
+        }
+        Some(name) => {
+            Err(Error::descriptors(&format!("the manifest does not say who may call `{name}`")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Names are what a protobuf compiler takes: identifiers with dots between them.
+fn check_name(name: &str) -> Result<(), Error> {
+    let identifier = |part: &str| {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        part.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && part.bytes().all(word)
+    };
+    if name.len() <= NAME_BYTES_MAX && name.split('.').all(identifier) {
+        return Ok(());
+    }
+    Err(Error::descriptors(&format!("`{name}` is no name")))
 }
 
 #[cfg(test)]
 mod tests {
-    use prost_reflect::prost::Message;
-    use prost_reflect::prost_types::{
-        DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
-        ServiceDescriptorProto,
-    };
+    use prost_types::DescriptorProto;
 
     use super::*;
 
@@ -157,6 +193,18 @@ mod tests {
         let manifest = manifest("a.S", "One = [\"admin\"]");
         for length in 0..bytes.len() {
             assert!(read(&bytes[..length], &manifest).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn p5_p16_names_are_identifiers_and_there_once() {
+        let manifest = manifest("a.S", "One = [\"admin\"]");
+        let twice = encoded("a", &[("One", false), ("One", true)]);
+        assert!(matches!(read(&twice, &manifest), Err(Error::Descriptors(_))));
+        let two = [encoded("a", &[("One", false)]), encoded("a", &[("One", false)])].concat();
+        assert!(matches!(read(&two, &manifest), Err(Error::Descriptors(_))));
+        for name in ["", "a..S", "a/S", "1a.S", "a.S\n", "а.S", &"a".repeat(256)] {
+            assert!(check_name(name).is_err(), "{name:?}");
         }
     }
 }

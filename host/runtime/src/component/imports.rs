@@ -1,11 +1,13 @@
-//! What a component may import: what its manifest claims, and of WASI what a Rust standard library cannot do without.
+//! What a component may import: what its manifest claims, and of WASI what a Rust standard library
+//! cannot do without.
 
 use mintmark_custody::SlotKind;
 
 use crate::error::{Error, foreign};
 use crate::manifest::Manifest;
 
-/// No files, no sockets, no environment that has anything in it. Clocks are site time, randomness is the host's.
+/// No files, no sockets, no environment that has anything in it. Clocks are site time, randomness
+/// is the host's.
 const WASI: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -47,11 +49,13 @@ fn check_one(import: &str, manifest: &Manifest) -> Result<(), Error> {
     if allowed { Ok(()) } else { Err(forbidden()) }
 }
 
-/// What the manifest would have to claim for the interface and does not; none for an interface that is not there.
+/// What the manifest would have to claim for the interface and does not; none for an interface that
+/// is not there.
 fn claim(interface: &str, manifest: &Manifest) -> Option<Option<&'static str>> {
     let makes = |kind| manifest.slots.iter().any(|slot| slot.kind == kind);
     let (claimed, claim) = match interface {
-        // What is behind them belongs to the call or to the plugin itself, is public, or asks for claims of its own.
+        // What is behind them belongs to the call or to the plugin itself, is public, or asks for
+        // claims of its own.
         "types" | "caller" | "clock" | "log" | "records" | "peers" | "certificates" | "ledger" => {
             (true, "")
         }
@@ -59,9 +63,7 @@ fn claim(interface: &str, manifest: &Manifest) -> Option<Option<&'static str>> {
         "key-sets" => (makes(SlotKind::KeySet), "slot of the kind `key-set`"),
         "messages" => (!(manifest.sends.is_empty() && manifest.receives.is_empty()), "message"),
         "transfers" => (!manifest.transfers.is_empty(), "transfer"),
-        "allotments" => {
-            (manifest.transfers.iter().any(|one| one == "import"), "transfer `import`")
-        }
+        "allotments" => (manifest.transfers.iter().any(|one| one == "import"), "transfer `import`"),
         _ => return None,
     };
     Some((!claimed).then_some(claim))

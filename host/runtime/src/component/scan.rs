@@ -1,8 +1,8 @@
 //! One pass over the sections of a component and of what is nested in it.
 
 use wasmparser::{
-    ComponentExternName, ComponentImportSectionReader, CustomSectionReader, Encoding, FunctionBody,
-    Parser, Payload,
+    ComponentExportSectionReader, ComponentExternName, ComponentImportSectionReader,
+    CustomSectionReader, Encoding, FunctionBody, Parser, Payload,
 };
 
 use crate::error::{Error, foreign};
@@ -13,6 +13,9 @@ const MANIFEST: &str = "mintmark:manifest";
 
 /// Where the SDK puts the descriptors.
 const DESCRIPTORS: &str = "mintmark:descriptors";
+
+/// What every plugin exports; patch versions only add to what it imports.
+const SERVICE: &str = "mintmark:plugin/service@0.1.";
 
 const DESCRIPTORS_BYTES_MAX: usize = 1 << 20;
 
@@ -48,6 +51,9 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Found<'_>, Error> {
     if scan.depth != 0 {
         return Err(Error::Malformed);
     }
+    if !scan.serves {
+        return Err(Error::ExportMissing);
+    }
     Ok(Found {
         manifest: scan.manifest.ok_or(Error::SectionMissing(MANIFEST))?,
         descriptors: scan.descriptors.ok_or(Error::SectionMissing(DESCRIPTORS))?,
@@ -67,6 +73,8 @@ struct Scan<'a> {
     manifest: Option<&'a [u8]>,
     descriptors: Option<&'a [u8]>,
     imports: Vec<String>,
+    /// Whether the contract's export was seen.
+    serves: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -79,6 +87,7 @@ impl<'a> Scan<'a> {
             }
             Payload::CustomSection(section) => self.custom(&section),
             Payload::ComponentImportSection(section) if self.depth == 1 => self.imports(section),
+            Payload::ComponentExportSection(section) if self.depth == 1 => self.exports(section),
             Payload::CodeSectionEntry(body) => self.function(&body),
             Payload::InstanceSection(section) => self.add_instances(section.count()),
             Payload::ComponentInstanceSection(section) => self.add_instances(section.count()),
@@ -123,6 +132,15 @@ impl<'a> Scan<'a> {
                 return Err(Error::ImportForbidden(foreign(name)));
             }
             self.imports.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: ComponentExportSectionReader<'a>) -> Result<(), Error> {
+        count(&mut self.entries, section.count(), ENTRIES_MAX, "exports")?;
+        for export in section {
+            let export = export.map_err(|_| Error::Malformed)?;
+            self.serves |= export.name.name.starts_with(SERVICE);
         }
         Ok(())
     }

@@ -27,11 +27,7 @@ impl wit::Host for State {
         Ok(table.push(call.open_allotment(&name).await?)?)
     }
 
-    async fn names(
-        &mut self,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<Vec<String>, Failure> {
+    async fn names(&mut self, after: Option<String>, limit: u32) -> Result<Vec<String>, Failure> {
         bounds::text("after", after.as_deref().unwrap_or_default())?;
         bounds::limit("limit", limit, 1, PAGE_MAX)?;
         let (call, _) = self.enter(0)?;

@@ -52,11 +52,7 @@ impl wit::HostKey for State {
         Ok(call.public_key(table.get(&key)?).await?)
     }
 
-    async fn sign(
-        &mut self,
-        key: Resource<OpenKey>,
-        message: Vec<u8>,
-    ) -> Result<Vec<u8>, Failure> {
+    async fn sign(&mut self, key: Resource<OpenKey>, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
         bounds::bytes("message", &message)?;
         let (call, table) = self.enter(message.len())?;
         Ok(call.sign(table.get(&key)?, &message).await?)
@@ -182,9 +178,10 @@ fn operations(flags: wit::Operations) -> Result<Operations, Refusal> {
 }
 
 fn wit_bits(flags: wit::Operations) -> u16 {
-    FLAGS.iter().enumerate().fold(0, |bits, (position, flag)| {
-        bits | (u16::from(flags.contains(*flag)) << position)
-    })
+    FLAGS
+        .iter()
+        .enumerate()
+        .fold(0, |bits, (position, flag)| bits | (u16::from(flags.contains(*flag)) << position))
 }
 
 fn wit_operations(operations: Operations) -> wit::Operations {
@@ -260,7 +257,8 @@ mod tests {
             assert!(operations(flag).unwrap() == set, "{operation:?}");
             assert!(wit_operations(set) == flag, "{operation:?}");
         }
-        // Names come from the contract through `Debug`: the order of the flags is that of the model.
+        // Names come from the contract through `Debug`: the order of the flags is that of the
+        // model.
         for (operation, flag) in Operation::ALL.iter().zip(FLAGS) {
             let name = format!("{flag:?}").to_lowercase().replace('_', "-");
             assert!(name.contains(operation.name()), "{name} {}", operation.name());

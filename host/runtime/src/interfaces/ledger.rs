@@ -62,9 +62,5 @@ impl wit::Host for State {
 }
 
 fn position(position: LedgerPosition) -> wit::Position {
-    wit::Position {
-        node: position.node,
-        sequence: position.sequence,
-        hash: position.hash.to_vec(),
-    }
+    wit::Position { node: position.node, sequence: position.sequence, hash: position.hash.to_vec() }
 }

@@ -15,7 +15,8 @@ use crate::state::State;
 /// The longest header.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
-/// A message that is written, until it is finished: the guest keeps the handle, custody takes what is behind it.
+/// A message that is written, until it is finished: the guest keeps the handle, custody takes what
+/// is behind it.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it within themselves")]
 pub struct Writer(Option<MessageWriter>);
 

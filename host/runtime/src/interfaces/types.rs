@@ -10,7 +10,8 @@ impl Host for State {
     fn convert_error(&mut self, failure: Failure) -> wasmtime::Result<Error> {
         match failure {
             Failure::Trap(error) => Err(error),
-            // The guest saw what is no longer so; what it would do with the refusal is of no interest.
+            // The guest saw what is no longer so; what it would do with the refusal is of no
+            // interest.
             Failure::Refused(_) if self.must_rerun() => Err(wasmtime::Error::new(Stop::Rerun)),
             Failure::Refused(refusal) => Ok(error(refusal)),
         }

@@ -1,0 +1,176 @@
+//! Repeats a reconciliation without any host: opened bundles, the root certificate, nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mintmark_crypto::sign;
+use mintmark_exchange::grant::Grant;
+use mintmark_exchange::opened::OpenedHead;
+use mintmark_exchange::order::{GRANT, SignedOrder};
+use mintmark_exchange::reconcile::{
+    MemoryRegister, Orders, Reconciler, Report, SiteState, Verdict, World,
+};
+use mintmark_exchange::{Signer, Verify};
+use mintmark_pki::chain::Usage;
+use mintmark_pki::{ClusterRole, LeafKind, TrustRoot};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::output::{Page, table};
+use crate::{files, pem};
+
+/// How much of a body is read at once.
+const STEP_BYTES: usize = 256 << 10;
+
+/// Verifies opened bundles, in the order in which they are given.
+pub(super) fn verify(paths: &[PathBuf], root: &Path) -> Result<Page, Error> {
+    let root = pem::decode(pem::CERTIFICATE, &files::read(root)?)?;
+    let root = TrustRoot::new(&root).map_err(|why| {
+        Error::misfit(why.to_string(), "Give the certificate that `ca init` wrote.")
+    })?;
+    let mut auditor = Auditor {
+        signatures: Signatures(root),
+        register: MemoryRegister::new(),
+        sites: BTreeMap::new(),
+    };
+    let mut reports = Vec::with_capacity(paths.len());
+    for path in paths {
+        reports.push(auditor.bundle(path)?);
+    }
+    let page = page(&reports);
+    let worst = reports.iter().map(|report| report.verdict).max().unwrap_or_default();
+    match worst {
+        Verdict::Clean => Ok(page),
+        verdict => Err(Error::Verdict { verdict: word(verdict), page: Box::new(page) }),
+    }
+}
+
+/// What is known after the bundles so far.
+struct Auditor {
+    signatures: Signatures,
+    register: MemoryRegister,
+    sites: BTreeMap<String, SiteState>,
+}
+
+impl Auditor {
+    fn bundle(&mut self, path: &Path) -> Result<Report, Error> {
+        let file = files::read(path)?;
+        let (head, body) = OpenedHead::split(&file).map_err(|why| unreadable(path, &why))?;
+        let orders = self.orders(&head)?;
+        let held = self.sites.remove(&head.site).unwrap_or_default();
+        let mut reconciler = Reconciler::new(&head.site, head.bundle, head.made_at, held);
+        while let Some(offset) = reconciler.wanted() {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(body.len());
+            let to = from.saturating_add(STEP_BYTES).min(body.len());
+            let mut world = World {
+                orders: &orders,
+                register: &mut self.register,
+                verify: &self.signatures,
+            };
+            let fed = reconciler.feed(&body[from..to], &mut world);
+            fed.map_err(|why| unreadable(path, &why))?;
+        }
+        let outcome = reconciler.finish().expect("nothing is wanted any more");
+        self.sites.insert(head.site, outcome.state);
+        Ok(outcome.report)
+    }
+
+    /// The grants beside the bundle, each believed only because headquarters' host signed it.
+    fn orders(&self, head: &OpenedHead) -> Result<Orders, Error> {
+        let mut orders = Orders::default();
+        for signed in &head.grants {
+            let grant = self.signatures.grant(signed).ok_or_else(|| {
+                let next = "Export the report again from the headquarters that granted it.";
+                Error::misfit("a grant in the file is not signed by headquarters' host", next)
+            })?;
+            orders.grants.insert(grant.entitlement.clone(), grant);
+        }
+        Ok(orders)
+    }
+}
+
+/// Signature checks that rest on the root alone.
+struct Signatures(TrustRoot);
+
+impl Signatures {
+    /// A grant, if the custody of the headquarters that it names signed it when it says.
+    fn grant(&self, signed: &SignedOrder) -> Option<Grant> {
+        let grant: Grant = signed.open().ok()?;
+        let signer = self.verify_order(GRANT, signed, grant.issued_at)?;
+        let by_custody = signer.leaf.starts_with(&format!("{}/", LeafKind::Custody.name()));
+        let cluster: mintmark_pki::ClusterPath = signer.cluster.parse().ok()?;
+        let right = by_custody
+            && cluster.role() == ClusterRole::Headquarters
+            && signer.cluster == grant.exporter;
+        right.then_some(grant)
+    }
+}
+
+impl Verify for Signatures {
+    fn verify_signature(&self, public_key_info: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        sign::verify(public_key_info, message, signature).is_ok()
+    }
+
+    fn verify_order(&self, label: &str, order: &SignedOrder, at_ms: u64) -> Option<Signer> {
+        let chain = self.0.verify(&order.chain, at_ms, Usage::Any).ok()?;
+        let message = order.signed_bytes(label);
+        sign::verify(chain.public_key_info(), &message, &order.signature).ok()?;
+        Some(Signer {
+            cluster: chain.id().cluster().to_string(),
+            leaf: format!("{}/{}", chain.kind().name(), chain.name()),
+        })
+    }
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    let next = "Give files that `mintmark report export` wrote.";
+    Error::misfit(format!("{} is not an opened bundle: {why}", path.display()), next)
+}
+
+fn page(reports: &[Report]) -> Page {
+    let rows: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            let devices: u64 = report.entitlements.iter().map(|one| one.devices).sum();
+            let (rows, findings) = (report.rows.to_string(), report.findings.len().to_string());
+            let verdict = word(report.verdict).to_owned();
+            vec![report.site.clone(), verdict, rows, devices.to_string(), findings]
+        })
+        .collect();
+    let mut text = table(&["site", "verdict", "rows", "devices so far", "findings"], &rows);
+    for finding in reports.iter().flat_map(|report| &report.findings) {
+        let row = finding.row.map(|row| format!(" row {row}")).unwrap_or_default();
+        text.push_str(&format!("{:?}: {}{row}: {}\n", finding.kind, finding.node, finding.text));
+    }
+    Page::new(Value::Array(reports.iter().map(as_json).collect()), text)
+}
+
+fn as_json(report: &Report) -> Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "kind": format!("{:?}", finding.kind),
+            "severity": format!("{:?}", finding.severity),
+            "node": finding.node,
+            "row": finding.row,
+            "entitlement": finding.entitlement,
+            "text": finding.text,
+        })
+    });
+    json!({
+        "site": report.site,
+        "bundle": hex::encode(report.bundle),
+        "verdict": word(report.verdict),
+        "rows": report.rows,
+        "devices": report.entitlements.iter().map(|one| one.devices).sum::<u64>(),
+        "findings": findings.collect::<Vec<_>>(),
+    })
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Clean => "clean",
+        Verdict::CleanWithNotes => "clean-with-notes",
+        Verdict::Hold => "hold",
+        Verdict::Breach => "breach",
+    }
+}

@@ -1,0 +1,237 @@
+//! `device`: what a tester program does, for one device at a time.
+
+mod deliver;
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use mintmark_rpc::client::Failure;
+use mintmark_rpc::client::plugins::device_key as site;
+use serde_json::{Value, json};
+
+use self::deliver::{Device, DeviceFiles};
+use crate::cli::Desk;
+use crate::client::Client;
+use crate::error::Error;
+use crate::files::Folder;
+use crate::output::{Page, moment, table, word};
+
+/// What to do with a device.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Give a device its identity. A repetition gives the same one and costs nothing.
+    Provision {
+        #[command(flatten)]
+        device: Named,
+        /// The device's serial number, where the product says that devices bring theirs.
+        #[arg(long)]
+        serial: Option<String>,
+        /// The device's request. Without it a key is made for the device.
+        #[arg(long, value_name = "FILE")]
+        csr: Option<PathBuf>,
+        /// The device's key is made by the site and sealed: make a key to seal it to.
+        #[arg(long, conflicts_with = "csr")]
+        sealed: bool,
+        /// A certificate field that the product leaves open.
+        #[arg(long = "field", value_name = "NAME=VALUE")]
+        fields: Vec<String>,
+        /// The folder for what the device gets.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
+    /// Say that the device has its identity and works, with a proof by its key.
+    Confirm {
+        #[command(flatten)]
+        device: Named,
+        /// The folder that `device provision` wrote to.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        from: PathBuf,
+        /// The proof, where the device made it by itself: its signature over the message.
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
+    },
+    /// Say that provisioning the device failed.
+    Fail {
+        #[command(flatten)]
+        device: Named,
+        /// Whether trying again can help.
+        #[arg(long, value_enum)]
+        kind: FailureKind,
+        /// What happened, for the audit.
+        #[arg(long)]
+        detail: String,
+    },
+    /// Say that the device was destroyed.
+    Scrap {
+        #[command(flatten)]
+        device: Named,
+        /// Why, for the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// One device.
+    Show {
+        /// The device.
+        subject: String,
+        /// The id of the entitlement; without it, all are looked through.
+        #[arg(long, value_name = "ID", default_value = "")]
+        entitlement: String,
+    },
+    /// The devices of an entitlement.
+    List {
+        /// The id of the entitlement.
+        #[arg(long, value_name = "ID")]
+        entitlement: String,
+    },
+}
+
+/// Which device.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Named {
+    /// The device's own unique id.
+    subject: String,
+    /// The id of the entitlement.
+    #[arg(long, value_name = "ID")]
+    entitlement: String,
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FailureKind {
+    /// It can; the unit stays as it is.
+    Transient,
+    /// It can't; the unit is spent.
+    Permanent,
+}
+
+/// Carries the command out.
+pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
+    let client = desk.connect().await?;
+    match command {
+        Command::Provision { device, serial, csr, sealed, fields, out } => {
+            let files = DeviceFiles::new(Folder::create(&out)?, &device.subject);
+            let made = files.key(csr.as_deref(), sealed)?;
+            let request = site::ProvisionRequest {
+                entitlement: device.entitlement,
+                subject: device.subject,
+                serial,
+                csr: made.csr()?,
+                fields: fields.iter().map(|field| pair(field)).collect::<Result<_, _>>()?,
+            };
+            provision(&client, request, &files, &made).await
+        }
+        Command::Confirm { device, from, proof } => {
+            let files = DeviceFiles::new(Folder::open(&from)?, &device.subject);
+            let Named { subject, entitlement } = device;
+            let proof = files.proof(proof.as_deref())?;
+            let request = site::ConfirmRequest { entitlement, subject, proof };
+            let confirmed = client.devices().confirm(request).await.map_err(Failure::from)?;
+            Ok(page(confirmed.get_ref()))
+        }
+        Command::Fail { device: Named { subject, entitlement }, kind, detail } => {
+            let kind = match kind {
+                FailureKind::Transient => site::FailureKind::Transient,
+                FailureKind::Permanent => site::FailureKind::Permanent,
+            };
+            let request = site::FailRequest { entitlement, subject, kind: kind.into(), detail };
+            let failed = client.devices().fail(request).await.map_err(Failure::from)?;
+            Ok(page(failed.get_ref()))
+        }
+        Command::Scrap { device: Named { subject, entitlement }, reason } => {
+            let request = site::ScrapRequest { entitlement, subject, reason };
+            let scrapped = client.devices().scrap(request).await.map_err(Failure::from)?;
+            Ok(page(scrapped.get_ref()))
+        }
+        Command::Show { subject, entitlement } => {
+            let request = site::ShowUnitRequest { entitlement, subject };
+            let unit = client.devices().show_unit(request).await.map_err(Failure::from)?;
+            Ok(page(unit.get_ref()))
+        }
+        Command::List { entitlement } => list(&client, entitlement).await,
+    }
+}
+
+async fn provision(
+    client: &Client,
+    request: site::ProvisionRequest,
+    files: &DeviceFiles,
+    device: &Device,
+) -> Result<Page, Error> {
+    let subject = request.subject.clone();
+    let identity = client.devices().provision(request).await.map_err(Failure::from)?.into_inner();
+    let written = files.keep(&identity, device)?;
+    Ok(Page::facts(&[
+        ("subject", json!(subject)),
+        ("unit", json!(identity.unit)),
+        ("serial", json!(identity.serial)),
+        ("files", json!(written)),
+    ]))
+}
+
+async fn list(client: &Client, entitlement: String) -> Result<Page, Error> {
+    let mut units = Vec::new();
+    let mut start = Some(0);
+    while let Some(from) = start {
+        let entitlement = entitlement.clone();
+        let request = site::ListUnitsRequest { entitlement, start: from, limit: 0 };
+        let listed = client.devices().list_units(request).await.map_err(Failure::from)?;
+        let listed = listed.into_inner();
+        units.extend(listed.units);
+        start = listed.next;
+    }
+    let rows: Vec<_> = units.iter().map(row).collect();
+    let heading = ["unit", "subject", "serial", "state", "attempts", "changed"];
+    Ok(Page::new(Value::Array(units.iter().map(as_json).collect()), table(&heading, &rows)))
+}
+
+fn pair(argument: &str) -> Result<(String, String), Error> {
+    let pair = argument.split_once('=');
+    let (name, value) =
+        pair.ok_or_else(|| Error::Usage(format!("`{argument}` is not NAME=VALUE")))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn page(unit: &site::UnitStatus) -> Page {
+    Page::facts(&[
+        ("subject", json!(unit.subject)),
+        ("entitlement", json!(unit.entitlement)),
+        ("unit", json!(unit.unit)),
+        ("serial", json!(unit.serial)),
+        ("state", json!(state(unit))),
+        ("attempts", json!(unit.attempts)),
+        ("key", json!(hex::encode(&unit.key_hash))),
+        ("certificate", json!(hex::encode(&unit.certificate_hash))),
+        ("station", json!(unit.station)),
+        ("changed", json!(moment(unit.changed_at_ms))),
+    ])
+}
+
+fn as_json(unit: &site::UnitStatus) -> Value {
+    json!({
+        "subject": unit.subject,
+        "unit": unit.unit,
+        "serial": unit.serial,
+        "state": state(unit),
+        "attempts": unit.attempts,
+        "key": hex::encode(&unit.key_hash),
+        "certificate": hex::encode(&unit.certificate_hash),
+        "station": unit.station,
+        "reserved_at_ms": unit.reserved_at_ms,
+        "changed_at_ms": unit.changed_at_ms,
+    })
+}
+
+fn row(unit: &site::UnitStatus) -> Vec<String> {
+    vec![
+        unit.unit.to_string(),
+        unit.subject.clone(),
+        unit.serial.clone(),
+        state(unit),
+        unit.attempts.to_string(),
+        moment(unit.changed_at_ms),
+    ]
+}
+
+fn state(unit: &site::UnitStatus) -> String {
+    word(unit.state().as_str_name(), "UNIT_STATE_")
+}

@@ -1,0 +1,17 @@
+//! The commands, one file for each noun: parse, ask, show.
+
+pub(crate) mod audit;
+pub(crate) mod ca;
+pub(crate) mod completions;
+pub(crate) mod device;
+pub(crate) mod entitlement;
+pub(crate) mod identity;
+pub(crate) mod init;
+pub(crate) mod outbox;
+pub(crate) mod plugin;
+pub(crate) mod receipt;
+pub(crate) mod report;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod user;
+pub(crate) mod verify;

@@ -1,0 +1,220 @@
+//! `report`: what audits found, at headquarters.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use mintmark_rpc::client::Failure;
+use mintmark_rpc::client::plugins::entitlement::{
+    ExportOpenedRequest, Finding, ListReportsRequest, Report, ReportSummary, ShowReportRequest,
+};
+use serde_json::{Value, json};
+
+use super::audit::verdict;
+use crate::cli::Desk;
+use crate::client::Client;
+use crate::error::Error;
+use crate::files::{self, Folder};
+use crate::output::{Page, lines, moment, short, table, word};
+
+/// What to do with reports.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One report.
+    Show {
+        /// The report's id.
+        report: String,
+    },
+    /// The reports, oldest first.
+    List,
+    /// Write the opened bundle behind a report, for `audit verify`.
+    Export {
+        /// The report's id.
+        report: String,
+        /// The folder to write to.
+        #[arg(long, value_name = "DIR")]
+        opened: PathBuf,
+    },
+}
+
+/// Carries the command out.
+pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
+    let client = desk.connect().await?;
+    match command {
+        Command::Show { report } => {
+            let report = show(&client, &report).await?;
+            Ok(Page::new(as_json(&report), as_text(&report)))
+        }
+        Command::List => list(&client).await,
+        Command::Export { report, opened } => export(&client, &report, &opened).await,
+    }
+}
+
+/// Asks for a report.
+pub(super) async fn show(client: &Client, report: &str) -> Result<Report, Error> {
+    let request = ShowReportRequest { report: report.to_owned() };
+    Ok(client.audit().show_report(request).await.map_err(Failure::from)?.into_inner())
+}
+
+async fn list(client: &Client) -> Result<Page, Error> {
+    let mut reports = Vec::new();
+    let mut after = String::new();
+    loop {
+        let request = ListReportsRequest { after, limit: 0, site: String::new() };
+        let listed = client.audit().list_reports(request).await.map_err(Failure::from)?;
+        let listed = listed.into_inner();
+        reports.extend(listed.reports);
+        after = listed.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    let row = |one: &ReportSummary| {
+        let (site, made) = (one.site.clone(), moment(one.made_at_ms));
+        let (rows, findings) = (one.rows.to_string(), one.findings.to_string());
+        vec![site, made, verdict(one.verdict()), rows, findings, one.report.clone()]
+    };
+    let rows: Vec<_> = reports.iter().map(row).collect();
+    let json = reports.iter().map(|one| {
+        json!({
+            "report": one.report,
+            "site": one.site,
+            "verdict": verdict(one.verdict()),
+            "rows": one.rows,
+            "findings": one.findings,
+            "made_at_ms": one.made_at_ms,
+            "reported_at_ms": one.reported_at_ms,
+        })
+    });
+    let heading = ["site", "made", "verdict", "rows", "findings", "report"];
+    Ok(Page::new(Value::Array(json.collect()), table(&heading, &rows)))
+}
+
+async fn export(client: &Client, report: &str, opened: &Path) -> Result<Page, Error> {
+    let folder = Folder::create(opened)?;
+    let mut content: Vec<u8> = Vec::new();
+    loop {
+        let offset = content.len() as u64;
+        let request = ExportOpenedRequest { report: report.to_owned(), offset };
+        let part = client.audit().export_opened(request).await.map_err(Failure::from)?;
+        let part = part.into_inner();
+        content.extend_from_slice(&part.data);
+        if part.done {
+            break;
+        }
+        if part.data.is_empty() {
+            let next = "Try again; the host's log says more.";
+            return Err(Error::misfit("the host stopped before the end of the file", next));
+        }
+    }
+    let path = folder.write(&format!("{}.opened", files::name_for(report)), &content)?;
+    Ok(Page::facts(&[("file", json!(path)), ("bytes", json!(content.len()))]))
+}
+
+fn as_json(report: &Report) -> Value {
+    let entitlements = report.entitlements.iter().map(|one| {
+        json!({
+            "entitlement": one.entitlement,
+            "order_number": one.order_number,
+            "product": one.product,
+            "credited": one.credited,
+            "unused": one.unused,
+            "reserved": one.reserved,
+            "issued": one.issued,
+            "confirmed": one.confirmed,
+            "failed": one.failed,
+            "scrapped": one.scrapped,
+            "returned": one.returned,
+            "lost": one.lost,
+            "destroyed": one.destroyed,
+            "devices": one.devices,
+            "retries": one.retries,
+        })
+    });
+    let production = report.production.iter().map(|minute| {
+        json!({
+            "start_ms": minute.start_ms,
+            "units": minute.units,
+            "confirmed": minute.confirmed,
+            "rejected": minute.rejected,
+            "retries": minute.retries,
+        })
+    });
+    json!({
+        "report": report.report,
+        "site": report.site,
+        "verdict": verdict(report.verdict()),
+        "rows": report.rows,
+        "findings": findings_json(report),
+        "entitlements": entitlements.collect::<Vec<_>>(),
+        "production": production.collect::<Vec<_>>(),
+        "made_at_ms": report.made_at_ms,
+        "reported_at_ms": report.reported_at_ms,
+        "sender_measurement": hex::encode(&report.sender_measurement),
+        "hardware_model": report.hardware_model,
+    })
+}
+
+fn as_text(report: &Report) -> String {
+    let mut text = lines(&[
+        ("report", report.report.clone()),
+        ("site", format!("{} ({})", report.site, report.hardware_model)),
+        ("verdict", verdict(report.verdict())),
+        ("made", moment(report.made_at_ms)),
+        ("rows", format!("{}, of which {} new", report.rows, report.rows_new)),
+        ("signed by", short(&report.sender_measurement)),
+    ]);
+    let rows: Vec<_> = report
+        .entitlements
+        .iter()
+        .map(|one| {
+            let numbers = [
+                one.credited, one.unused, one.reserved, one.issued, one.confirmed, one.failed,
+                one.scrapped, one.returned, one.lost, one.destroyed,
+            ];
+            let mut row = vec![one.entitlement.clone()];
+            row.extend(numbers.map(|number| number.to_string()));
+            row
+        })
+        .collect();
+    let heading = [
+        "entitlement", "credited", "unused", "reserved", "issued", "confirmed", "failed",
+        "scrapped", "returned", "lost", "destroyed",
+    ];
+    text.push_str("\nUnits\n");
+    text.push_str(&table(&heading, &rows));
+    text.push_str(&findings_text(report));
+    text
+}
+
+/// The findings for programs.
+pub(super) fn findings_json(report: &Report) -> Vec<Value> {
+    let finding = |finding: &Finding| {
+        json!({
+            "severity": word(finding.severity().as_str_name(), "SEVERITY_"),
+            "kind": finding.kind,
+            "node": finding.node,
+            "row": finding.row,
+            "entitlement": finding.entitlement,
+            "text": finding.text,
+        })
+    };
+    report.findings.iter().map(finding).collect()
+}
+
+/// The findings for people; nothing where there are none.
+pub(super) fn findings_text(report: &Report) -> String {
+    if report.findings.is_empty() {
+        return String::new();
+    }
+    let row = |finding: &Finding| {
+        vec![
+            word(finding.severity().as_str_name(), "SEVERITY_"),
+            finding.kind.clone(),
+            finding.node.clone(),
+            finding.row.map(|row| row.to_string()).unwrap_or_default(),
+            finding.text.clone(),
+        ]
+    };
+    let rows: Vec<_> = report.findings.iter().map(row).collect();
+    format!("\nFindings\n{}", table(&["weight", "kind", "node", "row", "what"], &rows))
+}

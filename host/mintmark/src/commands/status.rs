@@ -1,0 +1,75 @@
+//! `status`: what a host says of itself.
+
+use mintmark_rpc::client::Failure;
+use mintmark_rpc::proto::admin::{ShowStatusRequest, ShowStatusResponse};
+use serde_json::{Value, json};
+
+use crate::cli::Desk;
+use crate::error::Error;
+use crate::output::{Page, lines, moment, short, table};
+
+/// Carries the command out.
+pub(crate) async fn run(desk: &Desk) -> Result<Page, Error> {
+    let client = desk.connect().await?;
+    let status = client.status().show_status(ShowStatusRequest {}).await.map_err(Failure::from)?;
+    let status = status.into_inner();
+    Ok(Page::new(as_json(&status), as_text(&status)))
+}
+
+fn as_json(status: &ShowStatusResponse) -> Value {
+    let heads = status.heads.iter().map(|head| {
+        json!({ "node": head.node, "sequence": head.sequence, "hash": hex::encode(&head.hash) })
+    });
+    let plugins = status.plugins.iter().map(|plugin| {
+        json!({
+            "name": plugin.name,
+            "version": plugin.version,
+            "measurement": hex::encode(&plugin.measurement),
+            "services": plugin.services,
+            "problem": plugin.problem,
+        })
+    });
+    let peers = status.peers.iter().map(super::identity::peer_json);
+    json!({
+        "cluster": status.cluster,
+        "kind": status.kind,
+        "hardware_model": status.hardware_model,
+        "node": status.node,
+        "boot": status.boot,
+        "store_commit": status.store_commit,
+        "read_only": status.read_only,
+        "site_time_ms": status.site_time_ms,
+        "clock_suspect": status.clock_suspect,
+        "heads": heads.collect::<Vec<_>>(),
+        "plugins": plugins.collect::<Vec<_>>(),
+        "peers": peers.collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(status: &ShowStatusResponse) -> String {
+    let clock = if status.clock_suspect { " (suspect: set the clock, restart)" } else { "" };
+    let store = if status.read_only { "read only: check the disk, restart" } else { "writable" };
+    let mut text = lines(&[
+        ("cluster", format!("{} ({})", status.cluster, status.kind)),
+        ("node", format!("{}, start {}", status.node, status.boot)),
+        ("platform", status.hardware_model.clone()),
+        ("site time", format!("{}{clock}", moment(status.site_time_ms))),
+        ("store", format!("commit {}, {store}", status.store_commit)),
+    ]);
+    let heads = status.heads.iter().map(|head| {
+        vec![head.node.clone(), head.sequence.to_string(), hex::encode(&head.hash)]
+    });
+    text.push_str("\nLedger\n");
+    text.push_str(&table(&["node", "rows", "last hash"], &heads.collect::<Vec<_>>()));
+    let plugins = status.plugins.iter().map(|plugin| {
+        let state = if plugin.problem.is_empty() { "serves" } else { &plugin.problem };
+        let (name, version) = (plugin.name.clone(), plugin.version.clone());
+        vec![name, version, short(&plugin.measurement), state.to_owned()]
+    });
+    text.push_str("\nPlugins\n");
+    let heading = ["name", "version", "measurement", "state"];
+    text.push_str(&table(&heading, &plugins.collect::<Vec<_>>()));
+    text.push_str("\nOther clusters\n");
+    text.push_str(&super::identity::peers_table(&status.peers));
+    text
+}

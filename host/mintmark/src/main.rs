@@ -1,0 +1,7 @@
+//! The program `mintmark`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mintmark::run(std::env::args_os())
+}

@@ -1,0 +1,208 @@
+//! A host in memory: its life, its people, its files. What runs on it is in `run.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_executor::block_on;
+use mintmark_custody::{
+    Custody, OpenError, PluginClaims, Session, Settings, identities::ImportedIdentity,
+};
+use mintmark_exchange::canonical::sha256;
+use mintmark_model::{Principal, Role};
+use mintmark_pki::ClusterPath;
+use mintmark_sdk::{Package, Status};
+use mintmark_store::Store;
+
+use crate::clock::TestClock;
+use crate::device::Station;
+use crate::manifest::Manifest;
+use crate::platform::MemoryPlatform;
+use crate::run::status_of;
+use crate::world::ORGANIZATION;
+
+/// How many bytes are staged or fetched at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// One node of a cluster, in memory, with the plugins that a test installs. Threads may share it.
+pub struct TestHost {
+    cluster: ClusterPath,
+    machine: Machine,
+    pub(crate) custody: Custody,
+    pub(crate) plugins: BTreeMap<&'static str, Installed>,
+}
+
+/// What outlives a start of the host.
+pub(crate) struct Machine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) platform: Arc<MemoryPlatform>,
+    pub(crate) clock: TestClock,
+}
+
+/// [`mintmark_sdk::Plugin::dispatch`] of a plugin.
+type Dispatch = fn(&str, &str, &[u8]) -> Result<Vec<u8>, Status>;
+
+/// An active plugin.
+pub(crate) struct Installed {
+    pub(crate) manifest: Manifest,
+    pub(crate) claims: Arc<PluginClaims>,
+    pub(crate) dispatch: Dispatch,
+}
+
+impl TestHost {
+    pub(crate) fn new(cluster: ClusterPath, machine: Machine, custody: Custody) -> Self {
+        Self { cluster, machine, custody, plugins: BTreeMap::new() }
+    }
+
+    /// The cluster's SPIFFE URI, such as `spiffe://acme/site/shenzhen`.
+    pub fn uri(&self) -> String {
+        self.cluster.to_string()
+    }
+
+    /// The host's clocks.
+    pub fn clock(&self) -> &TestClock {
+        &self.machine.clock
+    }
+
+    /// The key manager itself, for what no plugin can ask for.
+    pub fn custody(&self) -> &Custody {
+        &self.custody
+    }
+
+    /// Installs and activates a plugin from its manifest.
+    ///
+    /// # Panics
+    /// For a manifest that the host would refuse.
+    pub fn install<P: Package>(&mut self) {
+        self.install_build::<P>("");
+    }
+
+    /// The same plugin as other code: another measurement, and a version of its own.
+    ///
+    /// # Panics
+    /// As [`install`](Self::install).
+    pub fn install_build<P: Package>(&mut self, build: &str) {
+        let manifest = Manifest::parse(P::MANIFEST).expect("the manifest is one that a host takes");
+        assert_eq!(manifest.name, P::NAME, "the manifest names the plugin");
+        let version = match build {
+            "" => manifest.version.clone(),
+            build => format!("{}+{build}", manifest.version),
+        };
+        let component = [P::NAME, P::MANIFEST, build].join("\n").into_bytes();
+        let measurement = sha256(&component);
+        let claims = manifest.claims(measurement).expect("the slots were read before");
+        let security = manifest.security_version;
+        let session = || self.session("admin", "admin", "InstallPlugin");
+        block_on(async {
+            let custody = &self.custody;
+            custody
+                .install_plugin(session(), P::NAME, measurement, &version, security, &component)
+                .await?;
+            custody.activate_plugin(session(), &claims, &version).await
+        })
+        .expect("the plugin can be installed");
+        let installed = Installed { manifest, claims: Arc::new(claims), dispatch: P::dispatch };
+        self.plugins.insert(P::NAME, installed);
+    }
+
+    /// Stops the host and starts it again over the same store and platform.
+    ///
+    /// # Errors
+    /// What the host says that it can not start for.
+    pub fn restart(self) -> Result<Self, OpenError> {
+        let Self { cluster, machine, custody, plugins } = self;
+        drop(custody);
+        let custody = block_on(Custody::open(machine.parts(Settings::default())))?;
+        Ok(Self { cluster, machine, custody, plugins })
+    }
+
+    /// The host's identity bundle.
+    ///
+    /// # Panics
+    /// Where the host refuses.
+    pub fn export_identity(&self) -> Vec<u8> {
+        let session = self.session("admin", "admin", "ExportIdentity");
+        let (file, _) = block_on(self.custody.export_identity(session))
+            .expect("a running host has an identity");
+        self.fetch(&file).expect("what was staged can be fetched")
+    }
+
+    /// Takes another host's identity bundle.
+    ///
+    /// # Errors
+    /// Those of the host.
+    pub fn import_identity(&self, bundle: &[u8]) -> Result<ImportedIdentity, Status> {
+        let file = self.stage(bundle);
+        let session = self.session("admin", "admin", "ImportIdentity");
+        block_on(self.custody.import_identity(session, &file)).map_err(status_of)
+    }
+
+    /// Stages a file; gives its id.
+    ///
+    /// # Panics
+    /// Where the host refuses.
+    pub fn stage(&self, content: &[u8]) -> String {
+        let session = || self.session("admin", "admin", "Stage");
+        block_on(async {
+            let file = self.custody.stage_begin(session()).await?;
+            let mut offset = 0;
+            for piece in content.chunks(PIECE_BYTES) {
+                offset = self.custody.stage_append(session(), &file, offset, piece).await?;
+            }
+            let digest = sha256(content);
+            self.custody.stage_finish(session(), &file, &digest).await?;
+            Ok::<_, mintmark_model::Refusal>(file)
+        })
+        .expect("a file can be staged")
+    }
+
+    /// The content of a staged file.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub fn fetch(&self, file: &str) -> Result<Vec<u8>, Status> {
+        let mut content = Vec::new();
+        loop {
+            let session = self.session("admin", "admin", "Fetch");
+            let offset = content.len() as u64;
+            let part = block_on(self.custody.fetch(session, file, offset, PIECE_BYTES));
+            let part = part.map_err(status_of)?;
+            content.extend_from_slice(&part.bytes);
+            if content.len() as u64 >= part.total || part.bytes.is_empty() {
+                return Ok(content);
+            }
+        }
+    }
+
+    /// Gives a station its certificates, with a key to which device keys are sealed. Without
+    /// entitlements it may use all.
+    ///
+    /// # Panics
+    /// Where the host refuses.
+    pub fn enrol_station(&self, name: &str, entitlements: &[String]) -> Station {
+        let (station, tls, sealing) = Station::new(name);
+        let session = self.session("admin", "admin", "IssueUser");
+        let issued =
+            self.custody.issue_user(session, "station", name, &tls, Some(&sealing), entitlements);
+        block_on(issued).expect("a station can be enrolled");
+        station
+    }
+
+    /// A session of somebody at this host, without a plugin.
+    pub(crate) fn session(&self, role: &str, name: &str, method: &str) -> Session {
+        Session::new(self.principal(role, name), None, method, &[])
+    }
+
+    /// Somebody at this host.
+    ///
+    /// # Panics
+    /// For a role that there is not.
+    pub(crate) fn principal(&self, role: &str, name: &str) -> Principal {
+        Principal {
+            organization: ORGANIZATION.to_owned(),
+            cluster: format!("{}/{}", self.cluster.role().name(), self.cluster.name()),
+            role: Role::from_name(role).expect("admin, auditor, operator, station or publisher"),
+            name: name.to_owned(),
+        }
+    }
+}

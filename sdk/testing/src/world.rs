@@ -1,0 +1,146 @@
+//! One organisation: a root, and the clusters that it certifies.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_executor::block_on;
+use mintmark_crypto::random;
+use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
+use mintmark_custody::{Custody, Parts, RootAnswer, Settings, genesis};
+use mintmark_exchange::canonical::{encode, sha256};
+use mintmark_exchange::charter::{self, Approver, Charter};
+use mintmark_exchange::order::{CHARTER, SignedOrder, signed_bytes};
+use mintmark_pki::{ClusterPath, ClusterRole, TrustKind, Validity, issue, request};
+use mintmark_store::{Identity, Memory, Store};
+
+use crate::clock::{EPOCH_MS, TestClock};
+use crate::host::{Machine, TestHost};
+use crate::platform::MemoryPlatform;
+
+/// The organisation of every world.
+pub(crate) const ORGANIZATION: &str = "acme";
+/// The only node of a cluster.
+const NODE: &str = "n1";
+
+/// An organisation with a root CA, in which hosts are made. Everything under it is a trial.
+pub struct World {
+    root_key: SigningKey,
+    root: Vec<u8>,
+    clocks: Mutex<Vec<TestClock>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// A world of its own, on the first of January 2026.
+    pub fn new() -> Self {
+        let root_key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+        let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
+        let root = issue::root_ca(&root_key, ORGANIZATION, TrustKind::Trial, validity)
+            .expect("the organisation's name is one");
+        Self { root_key, root, clocks: Mutex::default() }
+    }
+
+    /// A new headquarters, running, without plugins.
+    ///
+    /// # Panics
+    /// For a name that is none.
+    pub fn headquarters(&self, name: &str) -> TestHost {
+        self.host(ClusterRole::Headquarters, name)
+    }
+
+    /// A new site, running, without plugins.
+    ///
+    /// # Panics
+    /// For a name that is none.
+    pub fn site(&self, name: &str) -> TestHost {
+        self.host(ClusterRole::Site, name)
+    }
+
+    /// Lets time pass on the clocks of every host.
+    pub fn pass_ms(&self, ms: u64) {
+        for clock in self.clocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            clock.pass_ms(ms);
+        }
+    }
+
+    /// Carries the identities of two hosts across the gap, both ways. Plugins that are installed
+    /// later are not part of it.
+    ///
+    /// # Panics
+    /// Where a host refuses the other's identity.
+    pub fn introduce(&self, one: &TestHost, other: &TestHost) {
+        let (of_one, of_other) = (one.export_identity(), other.export_identity());
+        other.import_identity(&of_one).expect("a host of the same world is trusted");
+        one.import_identity(&of_other).expect("a host of the same world is trusted");
+    }
+
+    fn host(&self, role: ClusterRole, name: &str) -> TestHost {
+        let cluster = ClusterPath::new(ORGANIZATION, role, name).expect("a cluster has a name");
+        let clock = TestClock::new(self.now_ms());
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock.clone());
+        let store_id = random::array();
+        let machine = Machine {
+            store: Arc::new(Memory::new(&Identity::new(store_id, NODE))),
+            store_id,
+            platform: Arc::new(MemoryPlatform::new()),
+            clock,
+        };
+        let custody = self.found(&machine, &cluster);
+        TestHost::new(cluster, machine, custody)
+    }
+
+    /// Both steps by which a node begins, with the root's answer between them.
+    fn found(&self, machine: &Machine, cluster: &ClusterPath) -> Custody {
+        let store: &Arc<dyn Store> = &machine.store;
+        let prepared =
+            genesis::prepare(store, &machine.store_id, &*machine.platform, cluster, NODE);
+        let csr = block_on(prepared).expect("an empty store can be prepared");
+        let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
+        let certificate = issue::sign_cluster(&self.root_key, &self.root, &csr, cluster, validity)
+            .expect("the root certifies the clusters of its organisation");
+        let charter = self.charter(cluster);
+        let answer = RootAnswer { root: self.root.clone(), certificate, charter };
+        let admin = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+        let admin_csr = request::csr(&admin, "admin").expect("the name fits a request");
+        let parts = machine.parts(Settings::default());
+        let installed = genesis::install(parts, answer, ("admin", &admin_csr));
+        block_on(installed).expect("the root's answer fits the request").0
+    }
+
+    fn charter(&self, cluster: &ClusterPath) -> Vec<u8> {
+        let charter = Charter {
+            version: charter::VERSION,
+            cluster: cluster.to_string(),
+            approvers: vec![Approver { name: "admin".to_owned(), key_hash: sha256(b"admin") }],
+            floor_m: 1,
+            trusted_plugins: Vec::new(),
+            issued_at: EPOCH_MS,
+        };
+        let body = encode(&charter);
+        let signature = self.root_key.sign(&signed_bytes(CHARTER, &body));
+        SignedOrder { body, chain: vec![self.root.clone()], signature }.encode()
+    }
+
+    /// What the clocks of the first host show: a host that is made later begins there.
+    fn now_ms(&self) -> u64 {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.first().map_or(EPOCH_MS, TestClock::now_ms)
+    }
+}
+
+impl Machine {
+    /// What a node runs on.
+    pub(crate) fn parts(&self, settings: Settings) -> Parts {
+        Parts {
+            store: Arc::clone(&self.store),
+            store_id: self.store_id,
+            platform: Arc::clone(&self.platform) as Arc<dyn mintmark_platform::Platform>,
+            time: Box::new(self.clock.clone()),
+            settings,
+        }
+    }
+}

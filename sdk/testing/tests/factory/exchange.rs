@@ -1,0 +1,109 @@
+//! Entitlements on their way: created once, taken once, by whom they are for.
+
+use mintmark_plugin_device_key::DeviceKeyPlugin;
+use mintmark_plugin_entitlement::proto as office;
+use mintmark_sdk_testing::Device;
+
+use crate::gap::{Gap, import_at, new_site};
+
+#[test]
+fn an_order_number_is_one_entitlement() {
+    let gap = Gap::new();
+    let order = gap.order("PO-1");
+    let first = gap.create(&order).unwrap();
+    assert_eq!(gap.create(&order).unwrap(), first);
+    let mut other = order.clone();
+    other.terms.as_mut().unwrap().total += 1;
+    let refused = gap.create(&other).unwrap_err();
+    assert_eq!(refused.reason, "WRONG_STATE");
+    let second = gap.create(&gap.order("PO-2")).unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_eq!(second.product_ca, first.product_ca, "a product has one CA");
+}
+
+#[test]
+fn an_order_for_a_site_that_is_not_known_or_without_terms_is_refused() {
+    let gap = Gap::new();
+    let mut order = gap.order("PO-1");
+    order.site = "spiffe://acme/site/nowhere".to_owned();
+    assert_eq!(gap.create(&order).unwrap_err().reason, "NOT_FOUND");
+    let mut order = gap.order("PO-1");
+    order.terms.as_mut().unwrap().audit_return = None;
+    assert_eq!(gap.create(&order).unwrap_err().reason, "TERMS_INVALID");
+    let mut order = gap.order("PO-1");
+    order.terms.as_mut().unwrap().total = 1_000_001;
+    let serial = &mut order.product.as_mut().unwrap().serial;
+    let Some(office::product::Serial::Assigned(serial)) = serial else { panic!("assigned") };
+    serial.digits = 9;
+    assert_eq!(gap.create(&order).unwrap_err().reason, "APPROVAL_REQUIRED");
+    let answer = gap.hq.call::<office::CreateResponse>("operator", "o", "Create", &order);
+    assert_eq!(answer.unwrap_err().reason, "PERMISSION_DENIED");
+}
+
+#[test]
+fn r1_the_same_file_again_changes_nothing_and_says_so() {
+    let gap = Gap::new();
+    let created = gap.create(&gap.order("PO-1")).unwrap();
+    let file = gap.hq.fetch(&created.file_id).unwrap();
+    let first = gap.import(&file).unwrap();
+    assert_eq!((first.entitlement.as_str(), first.number), (created.entitlement.as_str(), 1));
+    let again = gap.import(&file).unwrap_err();
+    assert_eq!(again.reason, "REPLAYED");
+    assert!(again.metadata.iter().any(|(name, _)| name == "row"), "{again:?}");
+    assert_eq!(gap.counters(&first.entitlement).credited, 10);
+}
+
+#[test]
+fn a_file_for_another_site_is_refused() {
+    let gap = Gap::new();
+    let other = new_site(&gap.world, &gap.hq, "penang");
+    let created = gap.create(&gap.order("PO-1")).unwrap();
+    let file = gap.hq.fetch(&created.file_id).unwrap();
+    assert_eq!(import_at(&other, &file).unwrap_err().reason, "WRONG_SITE");
+    gap.import(&file).unwrap();
+}
+
+#[test]
+fn a_file_of_another_organisation_is_not_authentic() {
+    let gap = Gap::new();
+    let stranger = Gap::new();
+    let created = stranger.create(&stranger.order("PO-1")).unwrap();
+    let file = stranger.hq.fetch(&created.file_id).unwrap();
+    assert_eq!(gap.import(&file).unwrap_err().reason, "UNTRUSTED_MESSAGE");
+}
+
+#[test]
+fn a_later_file_waits_for_the_earlier_one() {
+    let gap = Gap::new();
+    let first = gap.create(&gap.order("PO-1")).unwrap();
+    let second = gap.create(&gap.order("PO-2")).unwrap();
+    let early = gap.import(&gap.hq.fetch(&second.file_id).unwrap()).unwrap_err();
+    assert_eq!(early.reason, "OUT_OF_ORDER");
+    assert!(early.metadata.contains(&("expected".to_owned(), "1".to_owned())), "{early:?}");
+    gap.import(&gap.hq.fetch(&first.file_id).unwrap()).unwrap();
+    gap.import(&gap.hq.fetch(&second.file_id).unwrap()).unwrap();
+}
+
+#[test]
+fn p5_a_changed_file_is_refused_whatever_was_changed() {
+    let gap = Gap::new();
+    let created = gap.create(&gap.order("PO-1")).unwrap();
+    let file = gap.hq.fetch(&created.file_id).unwrap();
+    for place in (0..file.len()).step_by(97) {
+        let mut changed = file.clone();
+        changed[place] ^= 1;
+        let refused = gap.import(&changed).unwrap_err();
+        assert_eq!(refused.reason, "UNTRUSTED_MESSAGE", "byte {place}");
+    }
+    gap.import(&file).unwrap();
+}
+
+#[test]
+fn code_that_the_grant_does_not_accept_gets_nothing() {
+    let mut gap = Gap::new();
+    let entitlement = gap.granted();
+    gap.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    gap.site.install_build::<DeviceKeyPlugin>("patched");
+    let refused = gap.provision(&entitlement, "SN:2", &Device::new()).unwrap_err();
+    assert_eq!(refused.reason, "WRONG_PLUGIN");
+}

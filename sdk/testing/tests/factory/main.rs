@@ -1,0 +1,8 @@
+//! The two official plugins against each other: headquarters grants, a site provisions and
+//! reports, headquarters audits. Everything runs natively on the real custody code.
+
+mod audits;
+mod exchange;
+mod gap;
+mod limits;
+mod line;
