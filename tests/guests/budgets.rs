@@ -8,14 +8,14 @@ use mintmark_runtime::Refused;
 use prost::Message;
 
 use super::log;
-use super::site::{PATIENT_MS, Site, host_reason};
+use super::node::{Node, PATIENT_MS, host_reason};
 
 /// What the runtime's log takes of one call: 64 KiB, and as much again for the lines' prefixes.
 const LOGGED_BYTES_MAX: usize = 2 * (64 << 10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w1_loops_end_at_the_deadline_and_others_are_served_meanwhile() {
-    let site = Site::start(1_500).await;
+    let site = Node::start(1_500).await;
     let spin = || async { site.refusal("Loop", &Nothing {}).await };
     let canaries = async {
         for _ in 0..8 {
@@ -29,7 +29,7 @@ async fn w1_loops_end_at_the_deadline_and_others_are_served_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_memory_ends_at_the_limit_and_hurts_one_call() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let grow = || async { site.refusal("GrowMemory", &Nothing {}).await };
     let canaries = async {
         for _ in 0..4 {
@@ -42,7 +42,7 @@ async fn w5_memory_ends_at_the_limit_and_hurts_one_call() {
 
 #[tokio::test]
 async fn w9_traps_panics_and_rubbish_hurt_their_own_call() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     for method in ["Trap", "Panic"] {
         let refused = site.raw(method, &Nothing {}).await.unwrap_err();
         assert_eq!(host_reason(&refused), Reason::PluginFault);
@@ -58,7 +58,7 @@ async fn w9_traps_panics_and_rubbish_hurt_their_own_call() {
 
 #[tokio::test]
 async fn w12_a_flood_of_records_is_refused_and_leaves_none() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     // Above the bytes of a call; the guest passes the host's refusal on.
     let refused = site.raw("RecordFlood", &FloodRequest { count: 1_000 }).await.unwrap_err();
     let Refused::Plugin(status) = &refused else { panic!("{refused:?}") };
@@ -72,7 +72,7 @@ async fn w12_a_flood_of_records_is_refused_and_leaves_none() {
 
 #[tokio::test]
 async fn w13_a_flood_of_lines_is_cut_and_escaped() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let before = log::text().matches("flood ").count();
     let _: Nothing = site.call("LogFlood", &FloodRequest { count: 2_000 }).await.unwrap();
     let text = log::text();
@@ -86,7 +86,7 @@ async fn w13_a_flood_of_lines_is_cut_and_escaped() {
 
 #[tokio::test]
 async fn w24_host_calls_run_out_also_for_a_guest_that_ignores_it() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let reason = site.refusal("HostCallFlood", &FloodRequest { count: u32::MAX }).await;
     assert_eq!(reason, Reason::BudgetExceeded);
     let few = FloodRequest { count: 100 };
@@ -97,7 +97,7 @@ async fn w24_host_calls_run_out_also_for_a_guest_that_ignores_it() {
 
 #[tokio::test]
 async fn w15_a_crash_loop_is_left_alone_and_its_neighbour_is_served() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let mut faults = 0;
     let opened = loop {
         match site.refusal("Trap", &Nothing {}).await {
@@ -114,13 +114,12 @@ async fn w15_a_crash_loop_is_left_alone_and_its_neighbour_is_served() {
 
 #[tokio::test]
 async fn w22_an_instance_that_failed_remembers_nothing_in_a_stream() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let mut stream = site.stream("Echo");
     let mut seen = Vec::new();
     for fail in ["", "", "now", "", ""] {
-        let message =
-            EchoRequest { text: String::new(), fail: fail.to_owned() }.encode_to_vec();
-        let answer = stream.call(super::site::session(&message), message.into()).await;
+        let message = EchoRequest { text: String::new(), fail: fail.to_owned() }.encode_to_vec();
+        let answer = stream.call(site.session(&message), message.into()).await;
         seen.push(answer.ok().map(|bytes| EchoResponse::decode(bytes).unwrap().calls_before));
     }
     // The positive control: what commits keeps its instance within a stream.

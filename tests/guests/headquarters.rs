@@ -120,11 +120,11 @@ impl Headquarters {
         &self,
         number: u32,
         total: u64,
-        origin: KeyOrigin,
+        (origin, delivery): (KeyOrigin, Delivery),
         recipient: &Recipient<'_>,
     ) -> Entitlement {
         let (product_key, batch_key, seed) = (new_key(), new_key(), Secret::random());
-        let product = product(number, origin);
+        let product = product(number, origin, delivery);
         let now = wall_ms();
         let product_ca = product_ca(&product_key, "acme", &product.id, now).unwrap();
         let batch_info = batch_key.public_key_info();
@@ -187,14 +187,14 @@ impl Entitlement {
     }
 }
 
-fn product(number: u32, origin: KeyOrigin) -> Product {
-    let derived = origin == KeyOrigin::Derived;
+/// A product of its own for each number.
+pub(crate) fn product(number: u32, origin: KeyOrigin, delivery: Delivery) -> Product {
     Product {
         id: format!("thermostat-{number}"),
         name: "Thermostat".to_owned(),
         origin,
         algorithm: "ecdsa-p256".to_owned(),
-        delivery: if derived { Delivery::SealedToDevice } else { Delivery::None },
+        delivery,
         template: Some(Template {
             organization: "acme".to_owned(),
             model: "T2".to_owned(),
@@ -210,7 +210,8 @@ fn product(number: u32, origin: KeyOrigin) -> Product {
     }
 }
 
-fn terms(total: u64, now: u64) -> Terms {
+/// Terms that limit nothing but the total.
+pub(crate) fn terms(total: u64, now: u64) -> Terms {
     Terms {
         total,
         not_before: now - 60_000,

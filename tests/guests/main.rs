@@ -3,9 +3,11 @@
 //! Whatever it does, the host counts right, its neighbours are served, and nothing leaves that was
 //! not counted.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod budgets;
 mod headquarters;
 mod log;
 mod memory;
-mod site;
+mod node;
 mod units;

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::headquarters::{Entitlement, new_key, wall_ms};
 use super::log;
-use super::site::{PATIENT_MS, Site, host_reason};
+use super::node::{Node, PATIENT_MS, host_reason};
 
 /// Time enough to certify, also on a slow machine, before a loop is ended.
 const LOOP_MS: u64 = 4_000;
@@ -28,7 +28,7 @@ fn asking(entitlement: &Entitlement, subject: &str) -> ProvisionRequest {
 }
 
 /// The reason that the guest passes on.
-async fn passed_on(site: &Site, method: &str, request: &impl Message) -> String {
+async fn passed_on(site: &Node, method: &str, request: &impl Message) -> String {
     match site.raw(method, request).await.unwrap_err() {
         Refused::Plugin(status) => status.reason,
         Refused::Host(refusal) => panic!("{refusal:?}"),
@@ -37,7 +37,7 @@ async fn passed_on(site: &Site, method: &str, request: &impl Message) -> String 
 
 /// The certificate is the one that the unit's record, its serial number and its issuer say.
 async fn check_identity(
-    site: &Site,
+    site: &Node,
     entitlement: &Entitlement,
     subject: &str,
     identity: &Identity,
@@ -57,7 +57,7 @@ async fn check_identity(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w14_trap_after_certify_spends_the_unit() {
-    let site = Site::start(LOOP_MS).await;
+    let site = Node::start(LOOP_MS).await;
     let entitlement = site.entitled(TOTAL).await;
     let methods = ["CertifyThenFail", "CertifyThenTrap", "CertifyThenLoop"];
     for (issued, method) in (1..).zip(methods) {
@@ -65,12 +65,8 @@ async fn w14_trap_after_certify_spends_the_unit() {
         let refused = site.raw(method, &request).await.unwrap_err();
         assert_eq!(host_reason(&refused), Reason::PluginFault, "{method}");
         let counters = site.counters(&entitlement.id()).await;
-        let expected = Counters {
-            credited: TOTAL,
-            unused: TOTAL - issued,
-            issued,
-            ..Counters::default()
-        };
+        let expected =
+            Counters { credited: TOTAL, unused: TOTAL - issued, issued, ..Counters::default() };
         assert_eq!(counters, expected, "{method}");
 
         // An honest retry gets what was stored, and costs nothing.
@@ -89,12 +85,13 @@ async fn w14_trap_after_certify_spends_the_unit() {
             assert!(!said.contains(part) && !logged.contains(part), "{method}");
         }
     }
+    assert!(log::text().contains("lines were withheld"), "the guest tried");
     site.canary().await;
 }
 
 #[tokio::test]
 async fn w14_trap_after_draw_leaves_nothing_but_an_outcome_row() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let entitlement = site.entitled(TOTAL).await;
     let before = site.rows().await.len();
     let request = asking(&entitlement, "d1");
@@ -115,7 +112,7 @@ async fn w14_trap_after_draw_leaves_nothing_but_an_outcome_row() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w25_a_guest_that_draws_at_random_and_lies_is_counted_right() {
-    let site = Site::start(PATIENT_MS).await;
+    let site = Node::start(PATIENT_MS).await;
     let entitlement = site.entitled(TOTAL).await;
     let request = OverdrawRequest { entitlement: entitlement.id(), wanted: 40 };
     let overdraw = || site.raw("Overdraw", &request);

@@ -40,6 +40,8 @@ pub struct Call {
     pub(crate) renewals: Vec<(String, Lease)>,
     pub(crate) credits: Vec<(String, u64)>,
     pub(crate) notes: u32,
+    /// Refusals of other calls whose rows this one writes.
+    pub(crate) counted: Vec<Merged>,
     claims: Vec<Claim>,
     rerun: bool,
 }
@@ -100,6 +102,7 @@ impl Call {
             renewals: Vec::new(),
             credits: Vec::new(),
             notes: 0,
+            counted: Vec::new(),
             claims: carry.claims,
             rerun: false,
         })
@@ -191,6 +194,7 @@ impl Call {
         self.view.forget_writes();
         self.rows.retain(|row| row.unit.is_some());
         self.remember.clear();
+        self.give_counted_back();
         let outcomes = self.outcome(reason);
         if !tainted && outcomes.is_empty() {
             return Aborted { tainted };
@@ -349,8 +353,10 @@ impl Call {
     }
 
     async fn give_up(mut self, refusal: Refusal) -> Result<(), CommitFailure> {
-        for work in self.units.values_mut() {
+        // The rows went with the transaction that was refused.
+        for work in self.units.values_mut().filter(|work| work.is_released()) {
             work.back_to_release();
+            self.rows.extend(work.first_row());
         }
         let reason = refusal.reason;
         let aborted = self.abort(reason).await;
@@ -358,7 +364,13 @@ impl Call {
         Err(CommitFailure::Refused(refusal))
     }
 
+    /// The rows are not written; the next ones that are count what they would have said.
+    fn give_counted_back(&mut self) {
+        self.host.outcomes.give_back(std::mem::take(&mut self.counted));
+    }
+
     fn take_carry(&mut self) -> Carry {
+        self.give_counted_back();
         let mut units = std::mem::take(&mut self.carried);
         for (_, work) in std::mem::take(&mut self.units) {
             if let Some((key, carried)) = work.into_carried() {

@@ -92,6 +92,11 @@ impl SiteClock {
         Moment { site_ms: state.mark_ms, monotonic_ms: monotonic, suspect: state.suspect }
     }
 
+    /// The monotonic clock at the start of the host.
+    pub(crate) fn started_ms(&self) -> u64 {
+        self.lock().monotonic_start
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

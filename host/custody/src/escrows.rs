@@ -39,14 +39,14 @@ impl Escrows {
         store: &dyn mintmark_store::Store,
         grant: &Grant,
         allotment: &AllotmentRecord,
-        now: Moment,
+        started_ms: u64,
     ) -> Result<SharedEscrow, Refusal> {
         let mut open = self.open.lock().await;
         if let Some(escrow) = open.get(&grant.entitlement) {
             return Ok(escrow.clone());
         }
         let view = View::new(store).await?;
-        let opening = opening(&view, grant, allotment, now).await?;
+        let opening = opening(&view, grant, allotment, started_ms).await?;
         let escrow = SharedEscrow(Arc::new(Mutex::new(Escrow::open(opening))));
         open.insert(grant.entitlement.clone(), escrow.clone());
         Ok(escrow)
@@ -153,7 +153,7 @@ async fn opening(
     view: &View,
     grant: &Grant,
     allotment: &AllotmentRecord,
-    now: Moment,
+    started_ms: u64,
 ) -> Result<Opening, Refusal> {
     let counters = counters(view, &grant.entitlement).await?;
     let limits = limits(&grant.terms);
@@ -175,7 +175,8 @@ async fn opening(
         free,
         held,
         lease: Lease { receipted_drawn: allotment.receipted_drawn, due: allotment.receipt_due },
-        monotonic_ms: now.monotonic_ms,
+        // Whatever is in the store was reserved before this start.
+        monotonic_ms: started_ms,
     })
 }
 

@@ -68,6 +68,7 @@ impl Call {
         }
         // Refusals that were counted and have no row yet are on record before the next bundle.
         let counted = self.host.outcomes.drain();
+        self.counted.extend(counted.iter().cloned());
         self.push_outcomes(counted);
         self.record(Event::BundleExported { heads: exported });
         Ok(signed)

@@ -56,6 +56,15 @@ impl Outcomes {
         due
     }
 
+    /// Counts again what was taken for rows that were not written.
+    pub(crate) fn give_back(&self, merged: Vec<Merged>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for Merged { key, count } in merged {
+            let more = state.seen.entry(key).or_default();
+            *more = more.saturating_add(count);
+        }
+    }
+
     /// What was counted and has no row yet, for a checkpoint.
     pub(crate) fn drain(&self) -> Vec<Merged> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drain()

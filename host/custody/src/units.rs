@@ -128,6 +128,9 @@ impl Call {
         if let Some(unit) = self.drawn_here(grant, subject) {
             return Ok(unit);
         }
+        if self.drawn_of(&grant.product.id).any(|work| work.now.subject == subject) {
+            return Err(subject_elsewhere());
+        }
         let (bytes, version) = self.view.peek_versioned(&place).await?;
         let known: Option<SubjectRecord> = bytes.as_ref().map(disk::read).transpose()?;
         if let Some(known) = &known
@@ -261,6 +264,14 @@ impl Call {
         Some(OpenUnit { grant: Arc::clone(grant), number: work.number })
     }
 
+    /// The units of a product that this call drew, and that its first run drew: no snapshot has
+    /// them yet.
+    fn drawn_of<'a>(&'a self, product: &'a str) -> impl Iterator<Item = &'a UnitWork> {
+        let carried = self.carried.values().map(|Carried(work)| work);
+        let all = self.units.values().chain(carried);
+        all.filter(move |work| work.reservation.is_some() && work.grant.product.id == product)
+    }
+
     /// The unit that a subject has already; none if it may have a further one.
     async fn unit_of(
         &mut self,
@@ -269,8 +280,7 @@ impl Call {
         serial: Option<&str>,
     ) -> Result<Option<OpenUnit>, Refusal> {
         if known.entitlement != grant.entitlement {
-            let detail = "The device has a unit of another entitlement of this product.";
-            return Err(Refusal::new(Reason::DuplicateSubject, detail));
+            return Err(subject_elsewhere());
         }
         let unit = OpenUnit { grant: Arc::clone(grant), number: known.unit };
         let status = self.unit_status(&unit).await?;
@@ -355,7 +365,8 @@ impl Call {
         let place = tables::pair(tables::SERIALS, &grant.product.id, serial);
         self.claim(&place).await?;
         let (taken, version) = self.view.peek_versioned(&place).await?;
-        if taken.is_none() {
+        let here = self.drawn_of(&grant.product.id).any(|work| work.now.serial == serial);
+        if taken.is_none() && !here {
             return Ok((place, version));
         }
         let detail = "The serial number belongs to another device of this product.";
@@ -368,8 +379,8 @@ impl Call {
         grant: &Grant,
     ) -> Result<escrows::SharedEscrow, Refusal> {
         let record = self.allotment_record(grant).await?;
-        let (host, now) = (Arc::clone(&self.host), self.host.clock.now());
-        host.escrows.of(&*host.store, grant, &record, now).await
+        let host = Arc::clone(&self.host);
+        host.escrows.of(&*host.store, grant, &record, host.clock.started_ms()).await
     }
 
     /// The allotment's record; it must not change before the commit.
@@ -416,6 +427,12 @@ pub(crate) fn grant_of(record: &AllotmentRecord) -> Result<Grant, Refusal> {
         let detail = "The grant of the entitlement cannot be read; run `mintmark verify`.";
         Refusal::new(Reason::Unavailable, detail)
     })
+}
+
+/// One device, one unit of a product.
+fn subject_elsewhere() -> Refusal {
+    let detail = "The device has a unit of another entitlement of this product.";
+    Refusal::new(Reason::DuplicateSubject, detail)
 }
 
 fn check_subject(grant: &Grant, subject: &str, serial: Option<&str>) -> Result<(), Refusal> {

@@ -43,7 +43,8 @@ impl Keep {
         let data = Folder::open(config.data_dir())?;
         let store_id = read_id(&data)?;
         let identity = Identity::new(store_id, config.node());
-        let store = Embedded::open(&data.into_dir(), STORE, &identity, &platform.sealing_secret()?)?;
+        let store =
+            Embedded::open(&data.into_dir(), STORE, &identity, &platform.sealing_secret()?)?;
         Ok(Self { store: Arc::new(store), store_id, platform: Arc::new(platform) })
     }
 

@@ -68,9 +68,8 @@ impl Authority {
     ) -> Result<Self, Error> {
         let key = SigningKey::generate(algorithm);
         let validity = window(ROOT_DAYS)?;
-        let certificate = issue::root_ca(&key, organization, kind, validity).map_err(|_| {
-            Error::Usage("an organization is 1 to 63 of a-z, 0-9 and -".to_owned())
-        })?;
+        let certificate = issue::root_ca(&key, organization, kind, validity)
+            .map_err(|_| Error::Usage("an organization is 1 to 63 of a-z, 0-9 and -".to_owned()))?;
         folder.write_secret(ROOT_KEY, pem::encode_key(&key.to_pkcs8()).as_bytes())?;
         folder.write(ROOT, pem::encode(pem::CERTIFICATE, &certificate).as_bytes())?;
         Ok(Self { key, certificate })
@@ -141,9 +140,9 @@ impl Authority {
 
 /// The approver `name=FILE`, whose key is that of a request or a certificate.
 pub(crate) fn approver(argument: &str) -> Result<Approver, Error> {
-    let (name, path) = argument.split_once('=').ok_or_else(|| {
-        Error::Usage(format!("`{argument}` is not NAME=FILE"))
-    })?;
+    let (name, path) = argument
+        .split_once('=')
+        .ok_or_else(|| Error::Usage(format!("`{argument}` is not NAME=FILE")))?;
     const NEXT: &str = "Give a file that `mintmark user key` or `mintmark user issue` wrote.";
     let misfit = |what: String| Error::misfit(what, NEXT);
     let key = match pem::decode_either(&files::read(Path::new(path))?)? {

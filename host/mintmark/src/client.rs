@@ -12,7 +12,7 @@ use mintmark_rpc::proto::admin::peers_client::PeersClient;
 use mintmark_rpc::proto::admin::plugins_client::PluginsClient;
 use mintmark_rpc::proto::admin::status_client::StatusClient;
 use mintmark_rpc::proto::admin::users_client::UsersClient;
-use mintmark_rpc::proto::admin::{FetchRequest, InstallRequest, Plugin};
+use mintmark_rpc::proto::admin::{ActivateRequest, FetchRequest, InstallRequest, Plugin};
 use tonic::transport::Channel;
 
 use crate::context::Context;
@@ -101,5 +101,11 @@ impl Client {
         let answer = self.plugins().install(tokio_stream::iter(chunks)).await;
         let answer = answer.map_err(Failure::from)?.into_inner();
         Ok(answer.plugin.unwrap_or_default())
+    }
+
+    /// Makes an installed version of a plugin the one that answers.
+    pub(crate) async fn activate(&self, name: String, version: String) -> Result<Plugin, Error> {
+        let activated = self.plugins().activate(ActivateRequest { name, version }).await;
+        Ok(activated.map_err(Failure::from)?.into_inner().plugin.unwrap_or_default())
     }
 }

@@ -31,8 +31,8 @@ impl Context {
         let text = String::from_utf8(files::read(path)?);
         let text = text.map_err(|_| Error::Usage("the context is not UTF-8".to_owned()))?;
         let parsed: Result<Self, _> = toml::from_str(&text);
-        let mut context = parsed
-            .map_err(|why| Error::Toml { path: path.to_owned(), why: Box::new(why) })?;
+        let mut context =
+            parsed.map_err(|why| Error::Toml { path: path.to_owned(), why: Box::new(why) })?;
         let base = path.parent().unwrap_or(Path::new(""));
         for file in [&mut context.root, &mut context.certificate, &mut context.key] {
             *file = base.join(&*file);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mintmark_model::{Reason, Refusal};
 use mintmark_rpc::client::files::TransferError;
-use mintmark_rpc::client::{Failure, OpenError};
+use mintmark_rpc::client::{Code, Failure, OpenError};
 
 use crate::output::Page;
 
@@ -92,6 +92,9 @@ impl Error {
     /// What to do next.
     pub(crate) fn next(&self) -> Option<&str> {
         match self {
+            Self::Refused(failure) if failure.code == Code::Unimplemented => {
+                Some("Ask a host whose plugin answers this; `mintmark status` shows the plugins.")
+            }
             Self::Refused(failure) => failure.known_reason().and_then(advice),
             Self::Own(refusal) => advice(refusal.reason),
             Self::Misfit { next, .. } => Some(next),

@@ -110,7 +110,8 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         return "none\n".to_owned();
     }
     let heading: Vec<String> = heading.iter().map(|name| name.to_uppercase()).collect();
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(safe).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
     let all = || std::iter::once(&heading).chain(&rows);
     let width = |column: usize| {
         let cells = all().filter_map(|row| row.get(column));
@@ -161,7 +162,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Text of others must not steer the terminal.
-fn safe(text: &String) -> String {
+fn safe(text: &str) -> String {
     let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(visible).collect()
 }
@@ -172,9 +173,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_control_characters_are_not_shown() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["b\u{1b}[2J".to_owned(), "22".into()]];
+        let rows =
+            [vec!["a".to_owned(), "1".to_owned()], vec!["b\u{1b}[2J".to_owned(), "22".into()]];
         let shown = table(&["name", "n"], &rows);
-        assert_eq!(shown, "NAME    N\na       1\nb\u{fffd}[2J  22\n");
+        assert_eq!(shown, "NAME   N\na      1\nb\u{fffd}[2J  22\n");
     }
 
     #[test]

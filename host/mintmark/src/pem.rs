@@ -89,7 +89,8 @@ pub(crate) fn decode_key(file: &[u8]) -> Result<SecretBytes, Error> {
 pub(crate) fn decode_signing_key(file: &[u8]) -> Result<SigningKey, Error> {
     let pkcs8 = decode_key(file)?;
     let keys = SignatureAlgorithm::ALL.into_iter();
-    let mut keys = keys.filter_map(|algorithm| SigningKey::from_pkcs8(algorithm, pkcs8.expose()).ok());
+    let mut keys =
+        keys.filter_map(|algorithm| SigningKey::from_pkcs8(algorithm, pkcs8.expose()).ok());
     keys.next().ok_or(Error::Pem(KEY))
 }
 

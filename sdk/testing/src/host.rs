@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_executor::block_on;
-use mintmark_custody::{
-    Custody, OpenError, PluginClaims, Session, Settings, identities::ImportedIdentity,
-};
+use mintmark_custody::{Custody, OpenError, PluginClaims, Session, identities::ImportedIdentity};
 use mintmark_exchange::canonical::sha256;
 use mintmark_model::{Principal, Role};
 use mintmark_pki::ClusterPath;
-use mintmark_sdk::{Package, Status};
-use mintmark_store::Store;
+use mintmark_sdk::{Package, Plugin, Status};
 
 use crate::clock::TestClock;
 use crate::device::Station;
+use crate::hardware::Hardware;
 use crate::manifest::Manifest;
-use crate::platform::MemoryPlatform;
 use crate::run::status_of;
-use crate::world::ORGANIZATION;
+use crate::world::{ORGANIZATION, parts};
 
 /// How many bytes are staged or fetched at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -26,17 +23,17 @@ const PIECE_BYTES: usize = 1 << 20;
 /// One node of a cluster, in memory, with the plugins that a test installs. Threads may share it.
 pub struct TestHost {
     cluster: ClusterPath,
-    machine: Machine,
+    hardware: Hardware,
+    clock: TestClock,
     pub(crate) custody: Custody,
     pub(crate) plugins: BTreeMap<&'static str, Installed>,
 }
 
-/// What outlives a start of the host.
-pub(crate) struct Machine {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) store_id: [u8; 16],
-    pub(crate) platform: Arc<MemoryPlatform>,
-    pub(crate) clock: TestClock,
+/// A host that does not run, with the plugins that run on it when it does.
+pub struct Stopped {
+    cluster: ClusterPath,
+    clock: TestClock,
+    plugins: BTreeMap<&'static str, Installed>,
 }
 
 /// [`mintmark_sdk::Plugin::dispatch`] of a plugin.
@@ -50,8 +47,13 @@ pub(crate) struct Installed {
 }
 
 impl TestHost {
-    pub(crate) fn new(cluster: ClusterPath, machine: Machine, custody: Custody) -> Self {
-        Self { cluster, machine, custody, plugins: BTreeMap::new() }
+    pub(crate) fn new(
+        cluster: ClusterPath,
+        hardware: Hardware,
+        clock: TestClock,
+        custody: Custody,
+    ) -> Self {
+        Self { cluster, hardware, clock, custody, plugins: BTreeMap::new() }
     }
 
     /// The cluster's SPIFFE URI, such as `spiffe://acme/site/shenzhen`.
@@ -61,7 +63,12 @@ impl TestHost {
 
     /// The host's clocks.
     pub fn clock(&self) -> &TestClock {
-        &self.machine.clock
+        &self.clock
+    }
+
+    /// What the host runs on.
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
     }
 
     /// The key manager itself, for what no plugin can ask for.
@@ -110,10 +117,14 @@ impl TestHost {
     /// # Errors
     /// What the host says that it can not start for.
     pub fn restart(self) -> Result<Self, OpenError> {
-        let Self { cluster, machine, custody, plugins } = self;
-        drop(custody);
-        let custody = block_on(Custody::open(machine.parts(Settings::default())))?;
-        Ok(Self { cluster, machine, custody, plugins })
+        let hardware = self.hardware.clone();
+        self.stop().start_on(hardware)
+    }
+
+    /// Stops the host and lets go of what it ran on.
+    pub fn stop(self) -> Stopped {
+        let Self { cluster, clock, plugins, .. } = self;
+        Stopped { cluster, clock, plugins }
     }
 
     /// The host's identity bundle.
@@ -188,6 +199,16 @@ impl TestHost {
         station
     }
 
+    /// A session of somebody who calls the plugin `P`, for calls that a test makes step by step.
+    ///
+    /// # Panics
+    /// For a plugin that is not installed, and a role that there is not.
+    pub fn session_of<P: Plugin>(&self, role: &str, name: &str) -> Session {
+        let plugin = self.plugins.get(P::NAME).expect("the plugin is installed");
+        let principal = self.principal(role, name);
+        Session::new(principal, Some(plugin.claims.clone()), "/test/Run", &[])
+    }
+
     /// A session of somebody at this host, without a plugin.
     pub(crate) fn session(&self, role: &str, name: &str, method: &str) -> Session {
         Session::new(self.principal(role, name), None, method, &[])
@@ -204,5 +225,17 @@ impl TestHost {
             role: Role::from_name(role).expect("admin, auditor, operator, station or publisher"),
             name: name.to_owned(),
         }
+    }
+}
+
+impl Stopped {
+    /// Starts the host on what it ran on before, or on a copy that was put back.
+    ///
+    /// # Errors
+    /// What the host says that it can not start for.
+    pub fn start_on(self, hardware: Hardware) -> Result<TestHost, OpenError> {
+        let Self { cluster, clock, plugins } = self;
+        let custody = block_on(Custody::open(parts(&hardware, &clock)))?;
+        Ok(TestHost { cluster, hardware, clock, custody, plugins })
     }
 }

@@ -57,18 +57,24 @@
 //! ```
 //!
 //! Two hosts of one [`World`] have one root. [`World::introduce`] carries identities across the
-//! gap, [`TestHost::fetch`] and [`TestHost::stage`] carry files.
+//! gap, [`TestHost::fetch`] and [`TestHost::stage`] carry files. [`Office`] stands for headquarters'
+//! plugin where a site's is tested.
 
 mod backend;
 mod clock;
 mod device;
+mod hardware;
 mod host;
 mod manifest;
-mod platform;
+mod office;
 mod run;
 mod world;
 
 pub use clock::TestClock;
 pub use device::{Device, Station};
-pub use host::TestHost;
+pub use hardware::{Hardware, NODE};
+pub use host::{Stopped, TestHost};
+pub use office::Office;
 pub use world::World;
+
+pub use mintmark_sdk as sdk;

@@ -95,9 +95,8 @@ impl TestHost {
         name: &str,
         work: impl Fn() -> Result<T, Status>,
     ) -> Result<T, Status> {
+        let session = self.session_of::<P>(role, name);
         let plugin = self.plugins.get(P::NAME).expect("the plugin is installed");
-        let principal = self.principal(role, name);
-        let session = Session::new(principal, Some(plugin.claims.clone()), "/test/Run", &[]);
         self.run_session(plugin, &session, work)
     }
 

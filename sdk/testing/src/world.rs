@@ -3,23 +3,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_executor::block_on;
-use mintmark_crypto::random;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_custody::{Custody, Parts, RootAnswer, Settings, genesis};
 use mintmark_exchange::canonical::{encode, sha256};
 use mintmark_exchange::charter::{self, Approver, Charter};
 use mintmark_exchange::order::{CHARTER, SignedOrder, signed_bytes};
 use mintmark_pki::{ClusterPath, ClusterRole, TrustKind, Validity, issue, request};
-use mintmark_store::{Identity, Memory, Store};
 
 use crate::clock::{EPOCH_MS, TestClock};
-use crate::host::{Machine, TestHost};
-use crate::platform::MemoryPlatform;
+use crate::hardware::{Hardware, NODE};
+use crate::host::TestHost;
 
 /// The organisation of every world.
 pub(crate) const ORGANIZATION: &str = "acme";
-/// The only node of a cluster.
-const NODE: &str = "n1";
 
 /// An organisation with a root CA, in which hosts are made. Everything under it is a trial.
 pub struct World {
@@ -49,7 +45,7 @@ impl World {
     /// # Panics
     /// For a name that is none.
     pub fn headquarters(&self, name: &str) -> TestHost {
-        self.host(ClusterRole::Headquarters, name)
+        self.host(ClusterRole::Headquarters, name, Hardware::memory())
     }
 
     /// A new site, running, without plugins.
@@ -57,7 +53,23 @@ impl World {
     /// # Panics
     /// For a name that is none.
     pub fn site(&self, name: &str) -> TestHost {
-        self.host(ClusterRole::Site, name)
+        self.host(ClusterRole::Site, name, Hardware::memory())
+    }
+
+    /// [`headquarters`](Self::headquarters) on hardware of the test's.
+    ///
+    /// # Panics
+    /// For a name that is none, and a store that is not empty.
+    pub fn headquarters_on(&self, name: &str, hardware: Hardware) -> TestHost {
+        self.host(ClusterRole::Headquarters, name, hardware)
+    }
+
+    /// [`site`](Self::site) on hardware of the test's.
+    ///
+    /// # Panics
+    /// For a name that is none, and a store that is not empty.
+    pub fn site_on(&self, name: &str, hardware: Hardware) -> TestHost {
+        self.host(ClusterRole::Site, name, hardware)
     }
 
     /// Lets time pass on the clocks of every host.
@@ -78,26 +90,18 @@ impl World {
         one.import_identity(&of_other).expect("a host of the same world is trusted");
     }
 
-    fn host(&self, role: ClusterRole, name: &str) -> TestHost {
+    fn host(&self, role: ClusterRole, name: &str, hardware: Hardware) -> TestHost {
         let cluster = ClusterPath::new(ORGANIZATION, role, name).expect("a cluster has a name");
         let clock = TestClock::new(self.now_ms());
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock.clone());
-        let store_id = random::array();
-        let machine = Machine {
-            store: Arc::new(Memory::new(&Identity::new(store_id, NODE))),
-            store_id,
-            platform: Arc::new(MemoryPlatform::new()),
-            clock,
-        };
-        let custody = self.found(&machine, &cluster);
-        TestHost::new(cluster, machine, custody)
+        let custody = self.found(&hardware, &clock, &cluster);
+        TestHost::new(cluster, hardware, clock, custody)
     }
 
     /// Both steps by which a node begins, with the root's answer between them.
-    fn found(&self, machine: &Machine, cluster: &ClusterPath) -> Custody {
-        let store: &Arc<dyn Store> = &machine.store;
-        let prepared =
-            genesis::prepare(store, &machine.store_id, &*machine.platform, cluster, NODE);
+    fn found(&self, hardware: &Hardware, clock: &TestClock, cluster: &ClusterPath) -> Custody {
+        let Hardware { store, store_id, platform } = hardware;
+        let prepared = genesis::prepare(store, store_id, &**platform, cluster, NODE);
         let csr = block_on(prepared).expect("an empty store can be prepared");
         let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
         let certificate = issue::sign_cluster(&self.root_key, &self.root, &csr, cluster, validity)
@@ -106,7 +110,7 @@ impl World {
         let answer = RootAnswer { root: self.root.clone(), certificate, charter };
         let admin = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
         let admin_csr = request::csr(&admin, "admin").expect("the name fits a request");
-        let parts = machine.parts(Settings::default());
+        let parts = parts(hardware, clock);
         let installed = genesis::install(parts, answer, ("admin", &admin_csr));
         block_on(installed).expect("the root's answer fits the request").0
     }
@@ -132,15 +136,13 @@ impl World {
     }
 }
 
-impl Machine {
-    /// What a node runs on.
-    pub(crate) fn parts(&self, settings: Settings) -> Parts {
-        Parts {
-            store: Arc::clone(&self.store),
-            store_id: self.store_id,
-            platform: Arc::clone(&self.platform) as Arc<dyn mintmark_platform::Platform>,
-            time: Box::new(self.clock.clone()),
-            settings,
-        }
+/// What a node is opened with.
+pub(crate) fn parts(hardware: &Hardware, clock: &TestClock) -> Parts {
+    Parts {
+        store: Arc::clone(&hardware.store),
+        store_id: hardware.store_id,
+        platform: Arc::clone(&hardware.platform),
+        time: Box::new(clock.clone()),
+        settings: Settings::default(),
     }
 }

@@ -97,15 +97,12 @@ impl HostileService for Hostile {
         misdeeds::provision_then(&request, Then::Loop)
     }
 
-    fn overdraw(
-        &self,
-        request: proto::OverdrawRequest,
-    ) -> Result<proto::OverdrawResponse, Status> {
+    fn overdraw(&self, request: proto::OverdrawRequest) -> Result<proto::OverdrawResponse, Status> {
         misdeeds::overdraw(&request)?;
         Ok(proto::OverdrawResponse { drawn: u64::MAX })
     }
 
     fn search(&self, request: proto::SearchRequest) -> Result<proto::SearchResponse, Status> {
-        Ok(tour::search(request))
+        Ok(tour::search(&request))
     }
 }

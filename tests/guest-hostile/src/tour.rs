@@ -9,36 +9,36 @@ use mintmark_sdk::transfers::{self, Proposal};
 use mintmark_sdk::{Error, caller, clock, ledger, log, peers, records};
 
 use crate::memory;
-use crate::proto::{Needle, SearchRequest, SearchResponse, Step};
+use crate::proto::{SearchRequest, SearchResponse, Step};
 
-/// The plugin and the role of recipients that there are none of.
-const NOWHERE: &str = "site/nowhere";
+/// The plugin to which everything is addressed: this one, elsewhere.
+const PLUGIN: &str = "hostile";
 
-/// Walks through the interfaces and says what was found on the way.
-pub(crate) fn search(request: SearchRequest) -> SearchResponse {
-    let mut tour = Tour { needles: &request.needles, steps: Vec::new() };
+/// Walks through the parts that are asked for and says what was found on the way.
+pub(crate) fn search(request: &SearchRequest) -> SearchResponse {
+    let mut tour = Tour { request, response: SearchResponse::default() };
     tour.plain("instance", || ());
-    if request.order.is_empty() {
-        tour.surroundings();
-        let key = tour.signing();
-        tour.symmetric();
-        tour.key_sets();
-        tour.certificates(&request, key.as_ref());
-        tour.device(&request);
-        tour.records();
-        tour.ledger(&request);
-        tour.transfers(&request);
-    } else {
-        tour.step("transfers.import-grant", || transfers::import_grant(&request.order));
+    for part in &request.parts {
+        match part.as_str() {
+            "host" => tour.host(),
+            "keys" => tour.keys(),
+            "grant" => tour.grant(),
+            "import" => tour.import(),
+            "device" => tour.device(),
+            "messages" => tour.messages(),
+            "receipt" => tour.receipt(),
+            _ => {}
+        }
     }
-    let steps = tour.steps;
-    let control = request.needles.iter().map(memory::is_found_in_the_clear).collect();
-    SearchResponse { steps, control, memory_bytes: memory::size() as u64 }
+    let mut response = tour.response;
+    response.control = request.needles.iter().map(memory::is_found_in_the_clear).collect();
+    response.memory_bytes = memory::size() as u64;
+    response
 }
 
 struct Tour<'a> {
-    needles: &'a [Needle],
-    steps: Vec<Step>,
+    request: &'a SearchRequest,
+    response: SearchResponse,
 }
 
 impl Tour<'_> {
@@ -46,17 +46,17 @@ impl Tour<'_> {
     fn step<T>(&mut self, name: &str, act: impl FnOnce() -> Result<T, Error>) -> Option<T> {
         let answer = act();
         let refused = answer.as_ref().err().map(|error| error.code().to_owned());
-        let found = memory::search(self.needles);
+        let found = memory::search(&self.request.needles);
         let refused = refused.unwrap_or_default();
-        self.steps.push(Step { name: name.to_owned(), refused, found });
+        self.response.steps.push(Step { name: name.to_owned(), refused, found });
         answer.ok()
     }
 
-    fn plain<T>(&mut self, name: &str, act: impl FnOnce() -> T) {
-        self.step(name, || Ok(act()));
+    fn plain<T>(&mut self, name: &str, act: impl FnOnce() -> T) -> Option<T> {
+        self.step(name, || Ok(act()))
     }
 
-    fn surroundings(&mut self) {
+    fn host(&mut self) {
         self.plain("clock.now", clock::now);
         self.plain("clock.state", clock::state);
         self.plain("caller.current", caller::current);
@@ -64,55 +64,67 @@ impl Tour<'_> {
         self.plain("caller.time-left-ms", caller::time_left_ms);
         self.plain("log.write", || log::info!("a guest looks around"));
         self.step("peers.clusters", peers::clusters);
-        self.step("peers.get", || peers::identity(NOWHERE, "hostile"));
+        self.step("peers.get", || peers::identity(&self.request.peer, PLUGIN));
+        self.step("records.put", || records::put("key", "value"));
+        self.step("records.get", || records::get("key"));
+        self.step("records.scan", || records::scan(b"", None, 10));
+        self.step("records.delete", || records::delete("key"));
+        self.step("ledger.note", || ledger::note("a guest was here"));
+        let checkpoints = self.step("ledger.checkpoints", ledger::checkpoints);
+        self.response.checkpoints = checkpoints.unwrap_or_default();
+        self.step("ledger.read", || ledger::read("n1", 0, 64 << 10));
+        self.step("ledger.held-heads", || ledger::held_heads(&self.request.peer));
     }
 
-    fn signing(&mut self) -> Option<Key> {
-        let policy = KeyPolicy::new(Operations::SIGN | Operations::VERIFY);
-        let mut last = None;
-        for (name, algorithm) in
-            [("own-ed25519", Algorithm::ED25519), ("own-p256", Algorithm::ECDSA_P256)]
-        {
-            let key = self.step("keys.generate", || Key::generate(name, algorithm, &policy));
-            let Some(key) = key else { continue };
-            self.step("keys.open", || Key::open(name));
-            self.step("key.attributes", || key.attributes());
-            self.step("key.public-key", || key.public_key());
-            let signature = self.step("key.sign", || key.sign(b"message")).unwrap_or_default();
-            self.step("key.verify", || key.verify(b"message", &signature));
-            last = Some(key);
-        }
-        last
+    fn keys(&mut self) {
+        self.signing("own-ed25519", Algorithm::ED25519);
+        self.signing("own-p256", Algorithm::ECDSA_P256);
+        self.symmetric();
+        self.derivation();
+        self.requests();
+    }
+
+    fn generate(&mut self, name: &str, algorithm: Algorithm, may: Operations) -> Option<Key> {
+        let policy = KeyPolicy::new(may);
+        self.step("keys.generate", || Key::generate(name, algorithm, &policy))
+    }
+
+    fn signing(&mut self, name: &str, algorithm: Algorithm) {
+        let may = Operations::SIGN | Operations::VERIFY;
+        let Some(key) = self.generate(name, algorithm, may) else { return };
+        self.step("keys.open", || Key::open(name));
+        self.step("key.attributes", || key.attributes());
+        let public_key = self.step("key.public-key", || key.public_key()).unwrap_or_default();
+        let signature = self.step("key.sign", || key.sign(b"message")).unwrap_or_default();
+        self.step("key.verify", || key.verify(b"message", &signature));
+        self.step("certificates.verify-signature", || {
+            certificates::verify_signature(&public_key, b"message", &signature)
+        });
     }
 
     fn symmetric(&mut self) {
-        let generate = |name, algorithm, operations| {
-            move || Key::generate(name, algorithm, &KeyPolicy::new(operations))
-        };
-        let operations = Operations::ENCRYPT | Operations::DECRYPT;
-        let aes = generate("own-aes", Algorithm::AES_256_GCM, operations);
-        if let Some(key) = self.step("keys.generate", aes) {
+        let may = Operations::ENCRYPT | Operations::DECRYPT;
+        if let Some(key) = self.generate("own-aes", Algorithm::AES_256_GCM, may) {
             let sealed = self.step("key.encrypt", || key.encrypt(b"text", b"with"));
             let sealed = sealed.unwrap_or_default();
             self.step("key.decrypt", || key.decrypt(&sealed, b"with"));
         }
-        let operations = Operations::MAC | Operations::VERIFY_MAC;
-        let mac = generate("own-mac", Algorithm::HMAC_SHA_256, operations);
-        if let Some(key) = self.step("keys.generate", mac) {
+        let may = Operations::MAC | Operations::VERIFY_MAC;
+        if let Some(key) = self.generate("own-mac", Algorithm::HMAC_SHA_256, may) {
             let tag = self.step("key.mac", || key.mac(b"message")).unwrap_or_default();
             self.step("key.verify-mac", || key.verify_mac(b"message", &tag));
         }
-        let root = generate("own-root", Algorithm::HKDF_SHA_256, Operations::DERIVE);
-        if let Some(key) = self.step("keys.generate", root) {
-            let policy = KeyPolicy::new(operations);
+    }
+
+    fn derivation(&mut self) {
+        let root = self.generate("own-root", Algorithm::HKDF_SHA_256, Operations::DERIVE);
+        if let Some(key) = root {
+            let policy = KeyPolicy::new(Operations::MAC | Operations::VERIFY_MAC);
             let (name, algorithm) = ("own-derived", Algorithm::HMAC_SHA_256);
             self.step("key.derive", || key.derive(name, algorithm, b"context", &policy));
             self.step("key.destroy", || key.destroy());
         }
-    }
-
-    fn key_sets(&mut self) {
-        let recipients = Recipients::every_site("device-key", Operations::DERIVE);
+        let recipients = Recipients::every_site(PLUGIN, Operations::DERIVE);
         let generate = || KeySet::generate("own-set", Algorithm::ECDSA_P256, 100, &recipients);
         let Some(set) = self.step("key-sets.generate", generate) else { return };
         self.step("key-sets.open", || KeySet::open("own-set"));
@@ -120,80 +132,106 @@ impl Tour<'_> {
         self.step("key-set.destroy", || set.destroy());
     }
 
-    fn certificates(&mut self, request: &SearchRequest, key: Option<&Key>) {
-        let create = || certificates::create_product_ca("own-ca", "acme", "thermostat-9");
-        if let Some(ca) = self.step("certificates.create-product-ca", create) {
-            self.step("certificates.chain", || certificates::chain(&ca));
-        }
-        let recipients = Recipients::every_site("device-key", Operations::CERTIFY);
-        let create = || certificates::create_batch_key("own-batch", &recipients);
-        self.step("certificates.create-batch-key", create);
-        if let Some(csr) = self.step("certificates.read-csr", || Csr::read(&request.csr)) {
-            self.plain("csr.public-key", || csr.public_key());
-            self.plain("csr.key-hash", || csr.key_hash());
-            self.plain("csr.algorithm", || csr.algorithm());
-            self.plain("csr.subject-serial", || csr.subject_serial());
-        }
-        let allotment = &request.entitlement;
-        self.step("certificates.allotment-chain", || certificates::allotment_chain(allotment));
-        let Some(public_key) = key.and_then(|key| key.public_key().ok()) else { return };
-        self.step("certificates.verify-signature", || {
-            certificates::verify_signature(&public_key, b"message", b"signature")
-        });
+    fn requests(&mut self) {
+        let read = || Csr::read(&self.request.csr);
+        let Some(csr) = self.step("certificates.read-csr", read) else { return };
+        self.plain("csr.public-key", || csr.public_key());
+        self.plain("csr.key-hash", || csr.key_hash());
+        self.plain("csr.algorithm", || csr.algorithm());
+        self.plain("csr.subject-serial", || csr.subject_serial());
     }
 
-    fn device(&mut self, request: &SearchRequest) {
+    /// Makes the keys of an entitlement and exports them; only headquarters may.
+    fn grant(&mut self) {
+        let create = || certificates::create_product_ca("own-ca", "acme", "thermostat-9");
+        let ca = self.step("certificates.create-product-ca", create);
+        if let Some(ca) = &ca {
+            self.step("certificates.chain", || certificates::chain(ca));
+        }
+        let recipients = Recipients::every_site(PLUGIN, Operations::CERTIFY);
+        let create = || certificates::create_batch_key("own-batch", &recipients);
+        let batch = self.step("certificates.create-batch-key", create);
+        let recipients = Recipients::every_site(PLUGIN, Operations::DERIVE);
+        let generate = || KeySet::generate("own-granted", Algorithm::ECDSA_P256, 9, &recipients);
+        let set = self.step("key-sets.generate", generate);
+        let proposal = Proposal {
+            cluster: &self.request.peer,
+            plugin: PLUGIN,
+            proposal: &self.request.proposal,
+            product_ca: ca.as_ref(),
+            batch_key: batch.as_ref(),
+            key_set: set.as_ref(),
+        };
+        let export = || transfers::export_grant(&proposal);
+        if let Some(exported) = self.step("transfers.export-grant", export) {
+            self.response.order = exported.order;
+        }
+    }
+
+    fn import(&mut self) {
+        self.step("transfers.import-grant", || transfers::import_grant(&self.request.order));
+    }
+
+    fn device(&mut self) {
+        let SearchRequest { entitlement, subject, .. } = self.request;
         self.step("allotments.names", || allotments::names(None, 10));
-        let open = || Allotment::open(&request.entitlement);
+        self.step("certificates.allotment-chain", || certificates::allotment_chain(entitlement));
+        let open = || Allotment::open(entitlement);
         let Some(allotment) = self.step("allotments.open", open) else { return };
         self.step("allotment.status", || allotment.status());
-        let Ok(csr) = Csr::read(&request.csr) else { return };
-        let draw = || allotment.draw(&request.subject, None);
+        let read = || Csr::read(&self.request.csr);
+        let Some(csr) = self.step("certificates.read-csr", read) else { return };
+        let draw = || allotment.draw(subject, None);
         let Some(unit) = self.step("allotment.draw", draw) else { return };
         self.step("unit.status", || unit.status());
-        self.step("unit.certify-csr", || unit.certify_csr(&csr, &[]));
-        self.step("unit.seal-to-station", || unit.seal_to_station(&[]));
-        self.step("unit.seal-to-device", || unit.seal_to_device(&csr, &[]));
-        self.step("unit.seal-to-device", || unit.seal_to_device(&csr, &[]));
+        for _ in 0..2 {
+            self.step("unit.certify-csr", || unit.certify_csr(&csr, &[]));
+            self.step("unit.seal-to-station", || unit.seal_to_station(&[]));
+            self.step("unit.seal-to-device", || unit.seal_to_device(&csr, &[]));
+        }
         self.step("unit.artefact", || unit.artefact());
         self.step("unit.fail", || unit.fail(Failure::Transient, "it was not there"));
         self.step("unit.confirm", || unit.confirm(None));
         self.step("unit.scrap", || unit.scrap("no good"));
-        self.step("allotment.find", || allotment.find(&request.subject));
+        self.step("allotment.find", || allotment.find(subject));
         self.step("allotment.scan", || allotment.scan(0, 10));
     }
 
-    fn records(&mut self) {
-        self.step("records.put", || records::put("key", "value"));
-        self.step("records.get", || records::get("key"));
-        self.step("records.scan", || records::scan(b"", None, 10));
-        self.step("records.delete", || records::delete("key"));
-    }
-
-    fn ledger(&mut self, request: &SearchRequest) {
-        self.step("ledger.note", || ledger::note("a guest was here"));
-        self.step("ledger.checkpoints", ledger::checkpoints);
-        self.step("ledger.read", || ledger::read("n1", 0, 64 << 10));
-        self.step("ledger.verify-checkpoint", || ledger::verify_checkpoint(&request.rubbish));
-        self.step("ledger.held-heads", || ledger::held_heads(NOWHERE));
-    }
-
-    fn transfers(&mut self, request: &SearchRequest) {
-        let proposal = Proposal {
-            cluster: NOWHERE,
-            plugin: "device-key",
-            proposal: &request.rubbish,
-            product_ca: None,
-            batch_key: None,
-            key_set: None,
+    fn messages(&mut self) {
+        let grants = caller::current().cluster.starts_with("headquarters/");
+        let (sends, receives) = match grants {
+            true => (Purpose::Entitlement, Purpose::Bundle),
+            false => (Purpose::Bundle, Purpose::Entitlement),
         };
-        self.step("transfers.export-grant", || transfers::export_grant(&proposal));
-        self.step("transfers.import-grant", || transfers::import_grant(&request.rubbish));
-        self.step("transfers.import-receipt", || transfers::import_receipt(&request.rubbish));
-        self.step("transfers.export-receipt", || {
-            transfers::export_receipt(&[0; 32], &[request.rubbish.clone()], "clean")
-        });
-        self.step("messages.open", || messages::open(Purpose::Receipt, &"0".repeat(32)));
-        self.step("messages.seal", || messages::seal(Purpose::Bundle, NOWHERE, "hostile", b""));
+        let open = || messages::open(receives, &self.request.file);
+        if let Some(opened) = self.step("messages.open", open) {
+            self.plain("opened.sender", || opened.sender());
+            self.plain("opened.header", || opened.header());
+            self.plain("opened.made-at", || opened.made_at());
+            self.plain("opened.digest", || opened.digest());
+            self.plain("opened.length", || opened.length());
+            self.step("opened.read", || opened.read(0, 1 << 10));
+            self.step("opened.accept", || opened.accept());
+        }
+        let seal = || messages::seal(sends, &self.request.peer, PLUGIN, b"header");
+        let Some(mut writer) = self.step("messages.seal", seal) else { return };
+        // More than goes to the host at once, so that a part goes now and the rest at the end.
+        let body = vec![0x5a; messages::RANGE_BYTES_MAX + 1];
+        self.step("writer.write", || writer.append(&body));
+        if let Some(sealed) = self.step("writer.finish", || writer.finish()) {
+            self.response.file = sealed.file;
+        }
+    }
+
+    /// Headquarters gives a receipt for checkpoints, a site takes one.
+    fn receipt(&mut self) {
+        let checkpoints = &self.request.checkpoints;
+        for checkpoint in checkpoints {
+            self.step("ledger.verify-checkpoint", || ledger::verify_checkpoint(checkpoint));
+        }
+        let export = || transfers::export_receipt(&[0x5a; 32], checkpoints, "clean");
+        let receipt = self.step("transfers.export-receipt", export);
+        self.response.order.extend(receipt.unwrap_or_default());
+        self.step("transfers.import-receipt", || transfers::import_receipt(&self.request.order));
     }
 }

@@ -103,12 +103,7 @@ pub(crate) fn run(command: Command) -> Result<Page, Error> {
     }
 }
 
-fn sign(
-    root: &Authority,
-    csr: &[u8],
-    terms: CharterTerms,
-    folder: &Folder,
-) -> Result<Page, Error> {
+fn sign(root: &Authority, csr: &[u8], terms: CharterTerms, folder: &Folder) -> Result<Page, Error> {
     let signed = root.sign_cluster(csr, terms)?;
     let name = signed.cluster.name();
     let certificate = pem::encode(pem::CERTIFICATE, &signed.certificate);

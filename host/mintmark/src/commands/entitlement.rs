@@ -96,15 +96,24 @@ async fn list(client: &Client) -> Result<Page, Error> {
     match granted(client).await {
         Ok(granted) => {
             let rows: Vec<_> = granted.iter().map(granted_row).collect();
-            let heading =
-                ["entitlement", "order", "site", "product", "total", "confirmed", "exposure", "audit"];
+            let heading = [
+                "entitlement",
+                "order",
+                "site",
+                "product",
+                "total",
+                "confirmed",
+                "exposure",
+                "audit",
+            ];
             let json = granted.iter().map(granted_json).collect();
             Ok(Page::new(Value::Array(json), table(&heading, &rows)))
         }
         Err(failure) if is_other_service(&failure) => {
             let held = held(client).await?;
             let rows: Vec<_> = held.iter().map(held_row).collect();
-            let heading = ["entitlement", "order", "product", "state", "confirmed", "unused", "total"];
+            let heading =
+                ["entitlement", "order", "product", "state", "confirmed", "unused", "total"];
             let json = held.iter().map(held_json).collect();
             Ok(Page::new(Value::Array(json), table(&heading, &rows)))
         }
@@ -153,7 +162,8 @@ async fn show(client: &Client, name: &str, ca: Option<&Path>) -> Result<Page, Er
         }
         Err(failure) if is_other_service(&failure) && by_id => {
             let request = site::StatusRequest { entitlement: name.to_owned() };
-            let status = client.devices().status(request).await.map_err(Failure::from)?.into_inner();
+            let status =
+                client.devices().status(request).await.map_err(Failure::from)?.into_inner();
             write_ca(ca, status.chain.last().map(Vec::as_slice).unwrap_or_default())?;
             Ok(Page::new(held_json(&status), facts_of(&held_json(&status))))
         }

@@ -68,9 +68,9 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
 
 /// A peer for programs.
 pub(super) fn peer_json(peer: &Peer) -> Value {
-    let plugins = peer.plugins.iter().map(|plugin| {
-        json!({ "name": plugin.name, "measurement": hex::encode(&plugin.measurement) })
-    });
+    let plugins = peer.plugins.iter().map(
+        |plugin| json!({ "name": plugin.name, "measurement": hex::encode(&plugin.measurement) }),
+    );
     json!({
         "cluster": peer.cluster,
         "hardware_model": peer.hardware_model,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use mintmark_rpc::client::Failure;
-use mintmark_rpc::proto::admin::{ActivateRequest, ListPluginsRequest, Plugin};
+use mintmark_rpc::proto::admin::{ListPluginsRequest, Plugin};
 use serde_json::{Value, json};
 
 use crate::cli::Desk;
@@ -65,11 +65,14 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
             let mut plugin = client.install(&component).await?;
             if activate {
                 let Plugin { name, version, .. } = plugin;
-                plugin = self::activate(desk, name, version).await?;
+                plugin = client.activate(name, version).await?;
             }
             Ok(page(&plugin))
         }
-        Command::Activate { name, version } => Ok(page(&activate(desk, name, version).await?)),
+        Command::Activate { name, version } => {
+            let client = desk.connect().await?;
+            Ok(page(&client.activate(name, version).await?))
+        }
         Command::List => {
             let client = desk.connect().await?;
             let listed = client.plugins().list_plugins(ListPluginsRequest {}).await;
@@ -81,12 +84,6 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
         }
         Command::Inspect { file, bundled } => inspect(&component(file, bundled)?),
     }
-}
-
-async fn activate(desk: &Desk, name: String, version: String) -> Result<Plugin, Error> {
-    let client = desk.connect().await?;
-    let activated = client.plugins().activate(ActivateRequest { name, version }).await;
-    Ok(activated.map_err(Failure::from)?.into_inner().plugin.unwrap_or_default())
 }
 
 fn component(file: Option<PathBuf>, bundled: Option<Bundled>) -> Result<Vec<u8>, Error> {

@@ -1,11 +1,14 @@
 //! `report`: what audits found, at headquarters.
 
+mod html;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use mintmark_rpc::client::Failure;
 use mintmark_rpc::client::plugins::entitlement::{
-    ExportOpenedRequest, Finding, ListReportsRequest, Report, ReportSummary, ShowReportRequest,
+    ExportOpenedRequest, Finding, ListReportsRequest, Rate, Report, ReportSummary,
+    ShowReportRequest, ShowRequest, show_request,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +26,9 @@ pub(crate) enum Command {
     Show {
         /// The report's id.
         report: String,
+        /// Also write it as one HTML file, with plots.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// The reports, oldest first.
     List,
@@ -40,9 +46,13 @@ pub(crate) enum Command {
 pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
     let client = desk.connect().await?;
     match command {
-        Command::Show { report } => {
+        Command::Show { report, html } => {
             let report = show(&client, &report).await?;
-            Ok(Page::new(as_json(&report), as_text(&report)))
+            let page = Page::new(as_json(&report), as_text(&report));
+            let Some(path) = html else { return Ok(page) };
+            let limit = limit_per_interval(&client, &report).await?;
+            let path = files::write(&path, html::page(&report, limit).as_bytes())?;
+            Ok(page.with("html", json!(path), &format!("\nWritten to {}\n", path.display())))
         }
         Command::List => list(&client).await,
         Command::Export { report, opened } => export(&client, &report, &opened).await,
@@ -53,6 +63,25 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
 pub(super) async fn show(client: &Client, report: &str) -> Result<Report, Error> {
     let request = ShowReportRequest { report: report.to_owned() };
     Ok(client.audit().show_report(request).await.map_err(Failure::from)?.into_inner())
+}
+
+/// The most units that the terms allow in an interval of the report's plot; none where one of the
+/// entitlements has no limit of speed.
+async fn limit_per_interval(client: &Client, report: &Report) -> Result<Option<u64>, Error> {
+    let mut sum = 0_u64;
+    for one in &report.entitlements {
+        let name = Some(show_request::Name::Entitlement(one.entitlement.clone()));
+        let shown = client.entitlements().show(ShowRequest { name }).await;
+        let terms = shown.map_err(Failure::from)?.into_inner().terms.unwrap_or_default();
+        let allowed = |rate: &Rate| {
+            // An interval that is no multiple of the rate's can hold one more of them.
+            let windows = report.minute_ms.div_ceil(rate.per_seconds.max(1).saturating_mul(1_000));
+            rate.units.saturating_mul(windows)
+        };
+        let Some(limit) = terms.rates.iter().map(allowed).min() else { return Ok(None) };
+        sum = sum.saturating_add(limit.min(terms.total));
+    }
+    Ok(Some(sum))
 }
 
 async fn list(client: &Client) -> Result<Page, Error> {
@@ -168,8 +197,16 @@ fn as_text(report: &Report) -> String {
         .iter()
         .map(|one| {
             let numbers = [
-                one.credited, one.unused, one.reserved, one.issued, one.confirmed, one.failed,
-                one.scrapped, one.returned, one.lost, one.destroyed,
+                one.credited,
+                one.unused,
+                one.reserved,
+                one.issued,
+                one.confirmed,
+                one.failed,
+                one.scrapped,
+                one.returned,
+                one.lost,
+                one.destroyed,
             ];
             let mut row = vec![one.entitlement.clone()];
             row.extend(numbers.map(|number| number.to_string()));
@@ -177,8 +214,17 @@ fn as_text(report: &Report) -> String {
         })
         .collect();
     let heading = [
-        "entitlement", "credited", "unused", "reserved", "issued", "confirmed", "failed",
-        "scrapped", "returned", "lost", "destroyed",
+        "entitlement",
+        "credited",
+        "unused",
+        "reserved",
+        "issued",
+        "confirmed",
+        "failed",
+        "scrapped",
+        "returned",
+        "lost",
+        "destroyed",
     ];
     text.push_str("\nUnits\n");
     text.push_str(&table(&heading, &rows));

@@ -56,9 +56,10 @@ fn as_text(status: &ShowStatusResponse) -> String {
         ("site time", format!("{}{clock}", moment(status.site_time_ms))),
         ("store", format!("commit {}, {store}", status.store_commit)),
     ]);
-    let heads = status.heads.iter().map(|head| {
-        vec![head.node.clone(), head.sequence.to_string(), hex::encode(&head.hash)]
-    });
+    let heads = status
+        .heads
+        .iter()
+        .map(|head| vec![head.node.clone(), head.sequence.to_string(), hex::encode(&head.hash)]);
     text.push_str("\nLedger\n");
     text.push_str(&table(&["node", "rows", "last hash"], &heads.collect::<Vec<_>>()));
     let plugins = status.plugins.iter().map(|plugin| {

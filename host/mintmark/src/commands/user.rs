@@ -98,7 +98,8 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
 
 fn make(name: &str, sealing: bool, folder: &Folder) -> Result<Page, Error> {
     let csr = keys::make_key(folder, name)?;
-    let csr = folder.write(&format!("{name}.csr.pem"), pem::encode(pem::REQUEST, &csr).as_bytes())?;
+    let csr =
+        folder.write(&format!("{name}.csr.pem"), pem::encode(pem::REQUEST, &csr).as_bytes())?;
     let mut facts = vec![
         ("name", json!(name)),
         ("key", json!(folder.path(&format!("{name}.key.pem")))),

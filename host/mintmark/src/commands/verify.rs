@@ -31,7 +31,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Page, Error> {
         Some(std::cmp::Ordering::Less) => "store behind: ROLLBACK_SUSPECTED",
     };
     let heads = position.heads.iter();
-    let heads = heads.map(|head| format!("{} {} {}", head.node, head.sequence, hex::encode(head.hash)));
+    let heads =
+        heads.map(|head| format!("{} {} {}", head.node, head.sequence, hex::encode(head.hash)));
     let facts = [
         ("records", json!(verified.records)),
         ("rows", json!(verified.rows)),

@@ -82,7 +82,7 @@ fn without_a_receipt_reservations_stop_and_with_one_they_go_on() {
     assert_eq!(refused.reason, "RECEIPT_OVERDUE");
     assert_eq!(gap.status(&entitlement).since_receipt, 2);
     let (_, taken) = gap.report();
-    assert_eq!(taken.entitlements, [entitlement.clone()]);
+    assert_eq!(taken.entitlements, std::slice::from_ref(&entitlement));
     assert_eq!(gap.status(&entitlement).since_receipt, 0);
     gap.make(&entitlement, "SN:3");
     gap.world.pass_ms(DAY_MS);

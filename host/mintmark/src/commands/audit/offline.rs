@@ -62,11 +62,8 @@ impl Auditor {
         while let Some(offset) = reconciler.wanted() {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(body.len());
             let to = from.saturating_add(STEP_BYTES).min(body.len());
-            let mut world = World {
-                orders: &orders,
-                register: &mut self.register,
-                verify: &self.signatures,
-            };
+            let mut world =
+                World { orders: &orders, register: &mut self.register, verify: &self.signatures };
             let fed = reconciler.feed(&body[from..to], &mut world);
             fed.map_err(|why| unreadable(path, &why))?;
         }

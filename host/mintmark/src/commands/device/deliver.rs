@@ -93,7 +93,8 @@ impl DeviceFiles {
     ) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
         if !identity.certificate.is_empty() {
-            let chain = [&[identity.certificate.clone()], identity.chain.as_slice()].concat();
+            let leaf = std::slice::from_ref(&identity.certificate);
+            let chain = [leaf, identity.chain.as_slice()].concat();
             let chain = pem::encode_chain(&chain);
             written.push(self.folder.write(&self.name("pem"), chain.as_bytes())?);
         }

@@ -201,10 +201,8 @@ impl From<Product> for proto::Product {
 
 impl From<Certificate> for proto::CertificateTemplate {
     fn from(certificate: Certificate) -> Self {
-        let field = |field: Field| proto::TemplateField {
-            name: field.name,
-            max_bytes: field.bytes_max,
-        };
+        let field =
+            |field: Field| proto::TemplateField { name: field.name, max_bytes: field.bytes_max };
         Self {
             organization: certificate.organization,
             model: certificate.model,
@@ -279,7 +277,10 @@ mod tests {
     fn the_example_is_the_order_of_the_story() {
         let order = parse(EXAMPLE).unwrap();
         let terms = order.terms.unwrap();
-        assert_eq!((terms.total, terms.rates[0].units, terms.rates[0].per_seconds), (1000, 400, 10));
+        assert_eq!(
+            (terms.total, terms.rates[0].units, terms.rates[0].per_seconds),
+            (1000, 400, 10)
+        );
         assert_eq!(terms.not_after_ms - terms.not_before_ms, 30 * 86_400_000);
         assert_eq!(terms.audit_return.unwrap().units, 500);
         assert!(matches!(order.product.unwrap().serial, Some(proto::product::Serial::Assigned(_))));
@@ -287,7 +288,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_wherever_it_stands() {
-        for section in ["[product]", "[product.assigned_serial]", "[product.certificate]", "[terms]"] {
+        for section in
+            ["[product]", "[product.assigned_serial]", "[product.certificate]", "[terms]"]
+        {
             let text = EXAMPLE.replace(section, &format!("{section}\nnew_key = 1"));
             assert!(parse(&text).unwrap_err().to_string().contains("new_key"), "{section}");
         }

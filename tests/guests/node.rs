@@ -1,5 +1,5 @@
-//! A site: custody over a store in a temporary directory, and the runtime with the hostile guest and
-//! the device-key plugin.
+//! A cluster of one node: custody over a store in a temporary directory, and the runtime with the
+//! hostile guest and the device-key plugin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,15 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use mintmark_crypto::digest::sha256;
 use mintmark_crypto::random;
 use mintmark_crypto::sign::SigningKey;
+use mintmark_custody::files::APPEND_BYTES_MAX;
 use mintmark_custody::{
     Call, Custody, Parts, PluginClaims, Session, Settings, SystemTimeSource, UnitStatus, genesis,
 };
 use mintmark_exchange::canonical;
 use mintmark_exchange::identity::{self, IdentityBody};
 use mintmark_exchange::message::MessageHead;
-use mintmark_exchange::product::KeyOrigin;
+use mintmark_exchange::product::{Delivery, KeyOrigin};
 use mintmark_exchange::row::Row;
 use mintmark_guest_hostile::proto;
 use mintmark_model::{Counters, Principal, Reason, Role};
@@ -34,52 +36,89 @@ const HOSTILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"))
 /// Time for a call of the guest where the case is not about time.
 pub(crate) const PATIENT_MS: u64 = 60_000;
 const NODE: &str = "n1";
+/// The longest file that a test carries.
+const FILE_BYTES_MAX: usize = 8 << 20;
 
-/// A running site.
-pub(crate) struct Site {
+/// A running node.
+pub(crate) struct Node {
     pub(crate) custody: Custody,
     pub(crate) platform: Arc<EmulatedPlatform>,
+    /// On whose behalf everything is called.
+    pub(crate) caller: Principal,
     runtime: Runtime,
     headquarters: Headquarters,
-    claims: Arc<PluginClaims>,
-    transfer_key: Vec<u8>,
+    /// What the guest may ask for.
+    claims: Option<Arc<PluginClaims>>,
     directory: TempDir,
 }
 
-impl Site {
-    /// A site whose hostile guest has so much time for a call.
+impl Node {
+    /// A site under a root of its own, whose hostile guest has so much time for a call.
     pub(crate) async fn start(deadline_ms: u64) -> Self {
+        Self::under(&Root::new(), ClusterRole::Site, "shenzhen", deadline_ms).await
+    }
+
+    /// A cluster under `root`.
+    pub(crate) async fn under(
+        root: &Root,
+        role: ClusterRole,
+        name: &str,
+        deadline_ms: u64,
+    ) -> Self {
         log::start();
         let directory = tempfile::tempdir().unwrap();
-        let root = Root::new();
         let platform = Arc::new(EmulatedPlatform::create(&folder(&directory, "platform")).unwrap());
-        let custody = open(&directory, &platform, &root).await;
+        let cluster = ClusterPath::new("acme", role, name).unwrap();
+        let custody = open(&directory, &platform, root, &cluster).await;
         let asked = LimitsAsked { deadline_ms: Some(deadline_ms), ..LimitsAsked::default() };
         let config = RuntimeConfig {
             overrides: BTreeMap::from([("hostile".to_owned(), asked)]),
             ..RuntimeConfig::default()
         };
-        let runtime = Runtime::new(custody.clone(), config, None).unwrap();
-        let hostile = install(&runtime, HOSTILE).await;
-        install(&runtime, mintmark_bundled::DEVICE_KEY).await;
-        let transfer_key = transfer_key(&custody).await;
-        let (headquarters, claims) = (root.headquarters(), Arc::new(hostile));
-        Self { custody, platform, runtime, headquarters, claims, transfer_key, directory }
+        let cache = Some(folder(&directory, "cache"));
+        let mut node = Self {
+            runtime: Runtime::new(custody.clone(), config, cache).unwrap(),
+            custody,
+            platform,
+            caller: Principal {
+                organization: "acme".to_owned(),
+                cluster: format!("{}/{name}", role.name()),
+                role: Role::Operator,
+                name: "otto".to_owned(),
+            },
+            headquarters: root.headquarters(),
+            claims: None,
+            directory,
+        };
+        node.install(mintmark_bundled::DEVICE_KEY).await;
+        node.claims = Some(Arc::new(node.install(HOSTILE).await));
+        node
     }
 
-    /// An entitlement for the hostile guest, not yet imported.
-    pub(crate) fn granted(&self, number: u32, total: u64, origin: KeyOrigin) -> Entitlement {
+    /// An entitlement for the hostile guest, not yet imported, from a headquarters that the test
+    /// plays.
+    pub(crate) async fn granted(
+        &self,
+        number: u32,
+        total: u64,
+        keys: (KeyOrigin, Delivery),
+    ) -> Entitlement {
+        let content = self.identity().await;
+        let (_, length) = MessageHead::parse(&content).unwrap();
+        let body: IdentityBody =
+            canonical::decode(&content[length..], identity::BYTES_MAX).unwrap();
+        let transfer = Certificate::parse(&body.transfer[0]).unwrap();
         let recipient = Recipient {
             site: self.custody.cluster(),
-            transfer_key: &self.transfer_key,
-            plugin: self.claims.measurement,
+            transfer_key: transfer.public_key_info(),
+            plugin: self.claims().measurement,
         };
-        self.headquarters.grant(number, total, origin, &recipient)
+        self.headquarters.grant(number, total, keys, &recipient)
     }
 
     /// An entitlement of so many devices that make their own keys, imported by the guest.
     pub(crate) async fn entitled(&self, total: u64) -> Entitlement {
-        let entitlement = self.granted(1, total, KeyOrigin::DeviceBorn);
+        let entitlement = self.granted(1, total, (KeyOrigin::DeviceBorn, Delivery::None)).await;
         let request = proto::ImportRequest { order: entitlement.order.clone() };
         let imported: proto::ImportResponse = self.call("Import", &request).await.unwrap();
         assert_eq!(imported.entitlement, entitlement.id());
@@ -99,7 +138,7 @@ impl Site {
     pub(crate) async fn raw(&self, method: &str, request: &impl Message) -> Result<Bytes, Refused> {
         let route = self.hostile(method);
         let message = request.encode_to_vec();
-        let session = session(&message);
+        let session = self.session(&message);
         self.runtime.call(&route, session, message.into()).await
     }
 
@@ -125,7 +164,7 @@ impl Site {
     pub(crate) async fn neighbour(&self) {
         let path = "/mintmark.devicekey.v1.DeviceKey/ListEntitlements";
         let route = self.runtime.route(path).unwrap();
-        let answer = self.runtime.call(&route, session(&[]), Bytes::new()).await;
+        let answer = self.runtime.call(&route, self.session(&[]), Bytes::new()).await;
         assert_eq!(answer.as_deref(), Ok(&[][..]));
     }
 
@@ -166,9 +205,58 @@ impl Site {
         }
     }
 
+    /// The bytes of a file that was staged here.
+    pub(crate) async fn fetch(&self, file: &str) -> Vec<u8> {
+        let part = self.custody.fetch(self.session(&[]), file, 0, FILE_BYTES_MAX).await.unwrap();
+        assert_eq!(part.bytes.len() as u64, part.total, "the whole file");
+        part.bytes
+    }
+
+    /// Stages a file from elsewhere; gives its id.
+    pub(crate) async fn stage(&self, content: &[u8]) -> String {
+        let (custody, session) = (&self.custody, || self.session(&[]));
+        let file = custody.stage_begin(session()).await.unwrap();
+        let mut offset = 0;
+        for part in content.chunks(APPEND_BYTES_MAX) {
+            offset = custody.stage_append(session(), &file, offset, part).await.unwrap();
+        }
+        custody.stage_finish(session(), &file, &sha256(content)).await.unwrap();
+        file
+    }
+
+    /// Lets this cluster and `other` know each other.
+    pub(crate) async fn meet(&self, other: &Self) {
+        for (from, to) in [(self, other), (other, self)] {
+            let file = to.stage(&from.identity().await).await;
+            to.custody.import_identity(to.session(&[]), &file).await.unwrap();
+        }
+    }
+
     /// The bytes of the store's file.
     pub(crate) fn disk(&self) -> Vec<u8> {
         folder(&self.directory, "store").read("store").unwrap()
+    }
+
+    /// A session of the caller.
+    pub(crate) fn session(&self, message: &[u8]) -> Session {
+        Session::new(self.caller.clone(), None, "/mintmark.test.v1.Hostile/Call", message)
+    }
+
+    /// The cluster's identity bundle.
+    async fn identity(&self) -> Vec<u8> {
+        let (file, _) = self.custody.export_identity(self.session(&[])).await.unwrap();
+        self.fetch(&file).await
+    }
+
+    async fn install(&self, component: &[u8]) -> PluginClaims {
+        let inspected = self.runtime.install(self.session(&[]), component).await.unwrap();
+        let measurement = inspected.measurement;
+        self.runtime.activate(self.session(&[]), &measurement).await.unwrap();
+        inspected.manifest.claims(measurement)
+    }
+
+    fn claims(&self) -> &Arc<PluginClaims> {
+        self.claims.as_ref().unwrap()
     }
 
     fn hostile(&self, method: &str) -> Route {
@@ -176,7 +264,7 @@ impl Site {
     }
 
     async fn begin(&self) -> Call {
-        let session = Session { plugin: Some(Arc::clone(&self.claims)), ..session(&[]) };
+        let session = Session { plugin: Some(Arc::clone(self.claims())), ..self.session(&[]) };
         self.custody.begin(session, None).await.unwrap()
     }
 }
@@ -189,33 +277,26 @@ pub(crate) fn host_reason(refused: &Refused) -> Reason {
     }
 }
 
-/// A session of the operator who calls the guest.
-pub(crate) fn session(message: &[u8]) -> Session {
-    let principal = Principal {
-        organization: "acme".to_owned(),
-        cluster: "site/shenzhen".to_owned(),
-        role: Role::Operator,
-        name: "otto".to_owned(),
-    };
-    Session::new(principal, None, "/mintmark.test.v1.Hostile/Call", message)
-}
-
 fn folder(directory: &TempDir, name: &str) -> Dir {
     let path = directory.path().join(name);
     std::fs::create_dir_all(&path).unwrap();
     Dir::open_ambient_dir(path, ambient_authority()).unwrap()
 }
 
-async fn open(directory: &TempDir, platform: &Arc<EmulatedPlatform>, root: &Root) -> Custody {
+async fn open(
+    directory: &TempDir,
+    platform: &Arc<EmulatedPlatform>,
+    root: &Root,
+    cluster: &ClusterPath,
+) -> Custody {
     let store_id = random::array();
     let identity = Identity { store_id, node: NODE.to_owned() };
     let secret = platform.sealing_secret().unwrap();
     let store = Embedded::create(&folder(directory, "store"), "store", &identity, &secret);
     let store: Arc<dyn Store> = Arc::new(store.unwrap());
-    let cluster = ClusterPath::new("acme", ClusterRole::Site, "shenzhen").unwrap();
-    let csr = genesis::prepare(&store, &store_id, &**platform, &cluster, NODE).await.unwrap();
+    let csr = genesis::prepare(&store, &store_id, &**platform, cluster, NODE).await.unwrap();
     let admin: SigningKey = new_key();
-    let answer = root.answer(&csr, &cluster, &admin);
+    let answer = root.answer(&csr, cluster, &admin);
     let parts = Parts {
         store,
         store_id,
@@ -225,20 +306,4 @@ async fn open(directory: &TempDir, platform: &Arc<EmulatedPlatform>, root: &Root
     };
     let csr = request::csr(&admin, "root").unwrap();
     genesis::install(parts, answer, ("root", &csr)).await.unwrap().0
-}
-
-async fn install(runtime: &Runtime, component: &[u8]) -> PluginClaims {
-    let inspected = runtime.install(session(&[]), component).await.unwrap();
-    runtime.activate(session(&[]), &inspected.measurement).await.unwrap();
-    inspected.manifest.claims(inspected.measurement)
-}
-
-/// The public key to which keys for the site are sealed, as its identity bundle says it.
-async fn transfer_key(custody: &Custody) -> Vec<u8> {
-    let (file, _) = custody.export_identity(session(&[])).await.unwrap();
-    let content = custody.fetch(session(&[]), &file, 0, 1 << 20).await.unwrap().bytes;
-    let (_, length) = MessageHead::parse(&content).unwrap();
-    let body: IdentityBody =
-        canonical::decode(&content[length..], identity::BYTES_MAX).unwrap();
-    Certificate::parse(&body.transfer[0]).unwrap().public_key_info().to_vec()
 }

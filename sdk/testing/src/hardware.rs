@@ -1,15 +1,44 @@
-//! A platform that remembers as long as the test holds it: no directory, no sync.
+//! What a host runs on: a store and a platform, in memory unless a test brings others.
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mintmark_crypto::Secret;
+use mintmark_crypto::{Secret, random};
 use mintmark_platform::{Anchor, Error, Platform};
+use mintmark_store::{Identity, Memory, Store};
 
-/// The rules of the emulated platform, in memory.
-pub(crate) struct MemoryPlatform {
+/// The name of the only node of every cluster.
+pub const NODE: &str = "n1";
+
+/// A store and a platform, which outlive a start of the host. Clones are the same ones.
+///
+/// A test that wants to see what a failing disk does, or one that was set back, brings its own.
+#[derive(Clone)]
+pub struct Hardware {
+    /// The store, opened for the node [`NODE`].
+    pub store: Arc<dyn Store>,
+    /// The id with which it was created.
+    pub store_id: [u8; 16],
+    /// The platform.
+    pub platform: Arc<dyn Platform>,
+}
+
+impl Hardware {
+    /// An empty store and a new platform, both in memory.
+    pub fn memory() -> Self {
+        let store_id = random::array();
+        Self {
+            store: Arc::new(Memory::new(&Identity::new(store_id, NODE))),
+            store_id,
+            platform: Arc::new(MemoryPlatform::new()),
+        }
+    }
+}
+
+/// The rules of the emulated platform, without a directory and without a sync.
+struct MemoryPlatform {
     secret: Secret<32>,
     state: Mutex<State>,
 }
@@ -21,7 +50,7 @@ struct State {
 }
 
 impl MemoryPlatform {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self { secret: Secret::random(), state: Mutex::default() }
     }
 

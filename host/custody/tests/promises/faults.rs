@@ -1,0 +1,174 @@
+//! I2: where the log can not be written, nothing is released.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use mintmark_crypto::Secret;
+use mintmark_model::Reason;
+use mintmark_platform::{Anchor, Platform};
+use mintmark_sdk_testing::{Device, Hardware};
+use mintmark_store::{Error, Later, Outcome, Snapshot, Store, Transaction, Verified};
+
+use crate::bench::Bench;
+
+/// How the disk behaves.
+const WORKS: u8 = 0;
+/// Nothing is written.
+const REFUSES: u8 = 1;
+/// Everything is written, and then the sync fails.
+const LOSES_THE_ANSWER: u8 = 2;
+
+/// A store on a disk that fails when a test says so.
+struct FlakyDisk {
+    inner: Arc<dyn Store>,
+    mood: AtomicU8,
+}
+
+impl Store for FlakyDisk {
+    fn snapshot(&self) -> Later<'_, Arc<dyn Snapshot>> {
+        self.inner.snapshot()
+    }
+
+    fn commit(&self, batch: Vec<Transaction>) -> Later<'_, Vec<Outcome>> {
+        Box::pin(async move {
+            match self.mood.load(Ordering::SeqCst) {
+                WORKS => self.inner.commit(batch).await,
+                REFUSES => Err(Error::Unavailable),
+                _ => {
+                    self.inner.commit(batch).await?;
+                    Err(Error::Unavailable)
+                }
+            }
+        })
+    }
+
+    fn verify(&self) -> Later<'_, Verified> {
+        self.inner.verify()
+    }
+}
+
+/// A platform whose anchor can not be written when a test says so.
+struct FlakyPlatform {
+    inner: Arc<dyn Platform>,
+    mood: AtomicU8,
+}
+
+impl Platform for FlakyPlatform {
+    fn sealing_secret(&self) -> Result<Secret<32>, mintmark_platform::Error> {
+        self.inner.sealing_secret()
+    }
+
+    fn hardware_model(&self) -> &'static str {
+        self.inner.hardware_model()
+    }
+
+    fn anchor(&self) -> Result<Option<Anchor>, mintmark_platform::Error> {
+        self.inner.anchor()
+    }
+
+    fn advance(&self, anchor: &Anchor) -> Result<(), mintmark_platform::Error> {
+        match self.mood.load(Ordering::SeqCst) {
+            WORKS => self.inner.advance(anchor),
+            _ => Err(mintmark_platform::Error::Unavailable),
+        }
+    }
+
+    fn remember(&self, digests: &[[u8; 32]]) -> Result<(), mintmark_platform::Error> {
+        self.inner.remember(digests)
+    }
+
+    fn remembers(&self, digest: &[u8; 32]) -> bool {
+        self.inner.remembers(digest)
+    }
+}
+
+struct Flaky {
+    bench: Bench,
+    disk: Arc<FlakyDisk>,
+    platform: Arc<FlakyPlatform>,
+}
+
+impl Flaky {
+    fn new() -> Self {
+        let Hardware { store, store_id, platform } = Hardware::memory();
+        let disk = Arc::new(FlakyDisk { inner: store, mood: AtomicU8::new(WORKS) });
+        let platform = Arc::new(FlakyPlatform { inner: platform, mood: AtomicU8::new(WORKS) });
+        let bench = Bench::on(Hardware {
+            store: Arc::clone(&disk) as Arc<dyn Store>,
+            store_id,
+            platform: Arc::clone(&platform) as Arc<dyn Platform>,
+        });
+        Self { bench, disk, platform }
+    }
+
+    /// The host starts again, on hardware that works.
+    fn repaired(self) -> Bench {
+        self.disk.mood.store(WORKS, Ordering::SeqCst);
+        self.platform.mood.store(WORKS, Ordering::SeqCst);
+        self.bench.restarted()
+    }
+}
+
+#[test]
+fn i2_no_certificate_leaves_a_host_whose_disk_refuses() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    let device = Device::new();
+    flaky.disk.mood.store(REFUSES, Ordering::SeqCst);
+    let refused = flaky.bench.provision(&entitlement, "SN:1", &device).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable);
+    // The disk recovers, but what is on it is not known before a start has looked.
+    flaky.disk.mood.store(WORKS, Ordering::SeqCst);
+    let refused = flaky.bench.provision(&entitlement, "SN:2", &device).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable);
+    let bench = flaky.repaired();
+    assert_eq!(bench.counters(&entitlement).unused, 10);
+    assert!(bench.unit_rows().is_empty());
+    bench.provision(&entitlement, "SN:1", &device).unwrap();
+}
+
+#[test]
+fn i2_a_commit_whose_sync_failed_is_found_at_the_next_start() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    let device = Device::new();
+    flaky.disk.mood.store(LOSES_THE_ANSWER, Ordering::SeqCst);
+    let refused = flaky.bench.provision(&entitlement, "SN:1", &device).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable);
+    let bench = flaky.repaired();
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+    let first = bench.provision(&entitlement, "SN:1", &device).unwrap();
+    assert_eq!(bench.provision(&entitlement, "SN:1", &device).unwrap(), first);
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+}
+
+#[test]
+fn r4_a_crash_between_store_and_anchor_is_caught_up() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    let device = Device::new();
+    flaky.platform.mood.store(REFUSES, Ordering::SeqCst);
+    let refused = flaky.bench.provision(&entitlement, "SN:1", &device).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable, "not anchored is not released");
+    let bench = flaky.repaired();
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+    bench.provision(&entitlement, "SN:1", &device).unwrap();
+    bench.provision(&entitlement, "SN:2", &Device::new()).unwrap();
+    assert_eq!(bench.counters(&entitlement).issued, 2);
+}
+
+#[test]
+fn i2_a_failed_call_releases_nothing_either_where_the_disk_refuses() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    let device = Device::new();
+    futures_executor::block_on(async {
+        let mut call = flaky.bench.call().await;
+        crate::bench::issue(&mut call, &entitlement, "SN:1", &device).await.unwrap();
+        flaky.disk.mood.store(REFUSES, Ordering::SeqCst);
+        assert!(call.abort(Reason::PluginFault).await.tainted);
+    });
+    let bench = flaky.repaired();
+    assert_eq!(bench.counters(&entitlement).unused, 10);
+    bench.provision(&entitlement, "SN:1", &device).unwrap();
+}

@@ -1,0 +1,11 @@
+//! The promises of the key manager, each with the cases that try to break it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its bench does")]
+
+mod bench;
+mod copies;
+mod faults;
+mod messages;
+mod reruns;
+mod restarts;
+mod units;

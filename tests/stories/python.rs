@@ -1,0 +1,56 @@
+//! A client in another language, written from the .proto file alone.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::station::Device;
+use crate::world::{Order, World, text};
+
+fn has(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_python_client_provisions_a_device_and_verifies_its_chain() {
+    if !has("python3", &["-c", "import grpc, grpc_tools"]) {
+        println!("python3 with grpcio and grpcio-tools is not there: not run");
+        return;
+    }
+    let world = World::new();
+    let (headquarters, site) = world.pair();
+    let (entitlement, _) = world.entitle((&headquarters, &site), &Order::default());
+    let context = site.user("station", "tester-1", &[]);
+    let json = world.path("context.json");
+    std::fs::write(&json, as_json(&context)).unwrap();
+    let csr = world.path("device.csr");
+    std::fs::write(&csr, Device::new("python-1").csr()).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .arg(here.join("python/provision.py"))
+        .arg(here.join("../plugins/device-key/proto"))
+        .args([text(&json), &entitlement, "python-1", text(&csr), text(&world.path(""))])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+
+    let read = |name: &str| std::fs::read(world.path(name)).unwrap();
+    let chain = [read("device.der"), read("chain-0.der")];
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = u64::try_from(now.as_millis()).unwrap();
+    mintmark_pki::device::verify_device(&chain, &read("chain-1.der"), now).unwrap();
+}
+
+/// The context's facts, with paths from anywhere.
+fn as_json(context: &str) -> String {
+    let folder = Path::new(context).parent().unwrap();
+    let text = std::fs::read_to_string(context).unwrap();
+    let facts = text.lines().filter_map(|line| line.split_once(" = "));
+    let facts = facts.map(|(name, value)| {
+        let value = value.trim_matches('"');
+        let file = ["root", "certificate", "key"].contains(&name);
+        let value = if file { folder.join(value).display().to_string() } else { value.to_owned() };
+        (name.to_owned(), serde_json::Value::String(value))
+    });
+    serde_json::Value::Object(facts.collect()).to_string()
+}

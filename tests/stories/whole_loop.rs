@@ -1,0 +1,100 @@
+//! Headquarters → factory → headquarters.
+
+use crate::program::find;
+use crate::station::{Device, Station};
+use crate::world::{Order, World, text};
+
+/// An entitlement is made, carried, used up, reported on, and answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_whole_loop_ends_with_a_clean_verdict_and_a_receipt() {
+    let world = World::new();
+    let (headquarters, site) = world.pair();
+    let order = Order { total: 6, audit_units: 4, ..Order::default() };
+    let (entitlement, file) = world.entitle((&headquarters, &site), &order);
+    let station = site.user("station", "tester-1", &[]);
+    let station = Station::open(&station, &entitlement).await.unwrap();
+
+    for number in 0..4 {
+        let device = Device::new(&format!("device-{number}"));
+        let identity = station.provision(&device).await.unwrap();
+        assert_eq!(identity.unit, number);
+        // A retry gets the same bytes, and costs nothing.
+        assert_eq!(station.provision(&device).await.unwrap(), identity);
+        station.confirm(&device, &identity).await.unwrap();
+    }
+    let overdue = station.provision(&Device::new("device-4")).await.unwrap_err();
+    assert_eq!(overdue.reason.as_deref(), Some("RECEIPT_OVERDUE"));
+
+    let (verdict, receipt) = world.report((&headquarters, &site), "first");
+    assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+    site.done(&["receipt", "import", text(&receipt)]);
+    // The same file again changes nothing and says so.
+    site.done(&["receipt", "import", text(&receipt)]);
+    site.done(&["entitlement", "import", text(&file)]);
+
+    for number in 4..6 {
+        let device = Device::new(&format!("device-{number}"));
+        station.provision(&device).await.unwrap();
+    }
+    let exhausted = station.provision(&Device::new("device-6")).await.unwrap_err();
+    assert_eq!(exhausted.reason.as_deref(), Some("QUOTA_EXHAUSTED"));
+
+    let failed = ["--kind", "permanent", "--detail", "no radio", "--entitlement", &entitlement];
+    site.done(&[&["device", "fail", "device-4"][..], &failed[..]].concat());
+    let scrapped = ["--reason", "dropped", "--entitlement", &entitlement];
+    site.done(&[&["device", "scrap", "device-5"][..], &scrapped[..]].concat());
+
+    let (verdict, receipt) = world.report((&headquarters, &site), "second");
+    assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+    site.done(&["receipt", "import", text(&receipt)]);
+    verify_offline(&world, &headquarters, &verdict);
+}
+
+/// The verdict rests on no single program: the opened bundle is checked again, offline.
+fn verify_offline(world: &World, headquarters: &crate::world::Host, verdict: &serde_json::Value) {
+    let report = find(verdict, "report").unwrap();
+    let opened = world.path("opened");
+    headquarters.done(&["report", "show", &report]);
+    headquarters.done(&["report", "export", &report, "--opened", text(&opened)]);
+    let files = std::fs::read_dir(&opened).unwrap();
+    let files: Vec<String> = files.map(|entry| text(&entry.unwrap().path()).to_owned()).collect();
+    let root = headquarters.at("root.pem");
+    let mut arguments = vec!["audit", "verify", "--root", &root];
+    arguments.extend(files.iter().map(String::as_str));
+    let ended = crate::program::run(&arguments);
+    let said = find(&ended.answer, "verdict");
+    assert!(matches!(said.as_deref(), Some("clean" | "hold")), "{}", ended.text);
+}
+
+/// Keys that are not born in the device reach it sealed, and nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_every_origin_are_delivered() {
+    let world = World::new();
+    let (headquarters, site) = world.pair();
+    let origins = [
+        ("PO-11", "site-born", "ecdsa-p256", "sealed-to-device"),
+        ("PO-12", "derived", "ecdsa-p256", "sealed-to-device"),
+        ("PO-13", "derived", "ed25519", "sealed-to-device"),
+        ("PO-14", "device-born", "ed25519", "none"),
+    ];
+    let station = site.user("station", "tester-1", &[]);
+    for (number, origin, algorithm, delivery) in origins {
+        let product = format!("product-{}", number.to_lowercase());
+        let product = product.as_str();
+        let order = Order { number, origin, algorithm, delivery, product, ..Order::default() };
+        let (entitlement, _) = world.entitle((&headquarters, &site), &order);
+        let out = site.at(number);
+        std::fs::create_dir_all(&out).unwrap();
+        let mut arguments = vec!["--context", &station, "device", "provision", "unit-a"];
+        arguments.extend(["--entitlement", &entitlement, "--out", &out]);
+        if delivery != "none" {
+            arguments.push("--sealed");
+        }
+        crate::program::done(&arguments);
+        let confirm = ["--context", &station, "device", "confirm", "unit-a"];
+        let from = ["--entitlement", &entitlement, "--from", &out];
+        crate::program::done(&[&confirm[..], &from[..]].concat());
+    }
+    let (verdict, _) = world.report((&headquarters, &site), "origins");
+    assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+}
