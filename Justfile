@@ -24,4 +24,4 @@ ci:
 
 # Provisions per second against a fresh site, with 1 and 32 clients.
 load:
-    cargo run --release -- demo --load 1,32
+    cargo bench -p mintmark-tests --bench provisions

@@ -15,7 +15,7 @@ const LOGGED_BYTES_MAX: usize = 2 * (64 << 10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w1_loops_end_at_the_deadline_and_others_are_served_meanwhile() {
-    let site = Node::start(1_500).await;
+    let site = Node::start(3_000).await;
     let spin = || async { site.refusal("Loop", &Nothing {}).await };
     let canaries = async {
         for _ in 0..8 {

@@ -149,7 +149,7 @@ async fn w23_no_key_bytes_reach_a_guests_memory() {
         let unit = site.unit(&entitlement.id(), "d1").await.unwrap();
         if keys.0 == KeyOrigin::Derived {
             // The device's key is the one that was looked for.
-            let device = entitlement.device_key(unit.number);
+            let device = entitlement.device_key(0);
             assert_eq!(unit.key_hash, Some(sha256(device.public_key_info())));
         }
         assert!(unit.key_hash.is_some(), "a key was used");

@@ -1,7 +1,7 @@
 //! The program itself, as other processes.
 //!
-//! The test binary links the program; run again with one environment variable set, it *is* the program. So the tests
-//! need no path to a binary that somebody else must have built.
+//! The test binary links the program; run again with one environment variable set, it *is* the
+//! program. So the tests need no path to a binary that somebody else must have built.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
@@ -31,6 +31,11 @@ pub(crate) struct Served {
 /// Not a test: the other processes' way in.
 #[test]
 fn program() {
+    become_program();
+}
+
+/// Where this process was started to be the program, it is, and does not return.
+pub(crate) fn become_program() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let arguments = arguments.lines().map(OsString::from);
     let code = mintmark::run(arguments);
@@ -87,7 +92,8 @@ pub(crate) fn find(value: &Value, name: &str) -> Option<String> {
     }
 }
 
-/// The first whole JSON value in what a process printed; the test harness prints lines of its own around it.
+/// The first whole JSON value in what a process printed; the test harness prints lines of its own
+/// around it.
 fn json_in(text: &str) -> Option<Value> {
     let start = text.find(['{', '['])?;
     let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();

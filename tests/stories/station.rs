@@ -1,4 +1,5 @@
-//! A tester program: devices that make their keys, ask for certificates and prove that they hold them.
+//! A tester program: devices that make their keys, ask for certificates and prove that they hold
+//! them.
 
 use std::path::Path;
 use std::time::Duration;

@@ -76,8 +76,11 @@ async fn keys_of_every_origin_are_delivered() {
         ("PO-12", "derived", "ecdsa-p256", "sealed-to-device"),
         ("PO-13", "derived", "ed25519", "sealed-to-device"),
         ("PO-14", "device-born", "ed25519", "none"),
+        ("PO-15", "site-born", "ed25519", "sealed-to-station"),
     ];
-    let station = site.user("station", "tester-1", &[]);
+    let sealing = site.at("tester-1.sealing.csr.pem");
+    let station = site.user("station", "tester-1", &["--sealing-csr", &sealing]);
+    let station_key = site.at("tester-1.sealing.key.pem");
     for (number, origin, algorithm, delivery) in origins {
         let product = format!("product-{}", number.to_lowercase());
         let product = product.as_str();
@@ -87,8 +90,10 @@ async fn keys_of_every_origin_are_delivered() {
         std::fs::create_dir_all(&out).unwrap();
         let mut arguments = vec!["--context", &station, "device", "provision", "unit-a"];
         arguments.extend(["--entitlement", &entitlement, "--out", &out]);
-        if delivery != "none" {
-            arguments.push("--sealed");
+        match delivery {
+            "none" => arguments.extend(["--algorithm", algorithm]),
+            "sealed-to-station" => arguments.extend(["--station-key", &station_key]),
+            _ => arguments.push("--sealed"),
         }
         crate::program::done(&arguments);
         let confirm = ["--context", &station, "device", "confirm", "unit-a"];

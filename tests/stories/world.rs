@@ -1,4 +1,5 @@
-//! A root, headquarters, and sites: made with the program's own commands, in a directory of their own.
+//! A root, headquarters, and sites: made with the program's own commands, in a directory of their
+//! own.
 
 use std::path::{Path, PathBuf};
 
@@ -216,7 +217,7 @@ impl Order<'_> {
              [product.certificate]\norganization = \"Acme\"\nmodel = \"Thermostat 2\"\n\
              [terms]\ntotal = {total}\nnot_before = \"2020-01-01T00:00:00Z\"\n\
              not_after = \"2099-01-01T00:00:00Z\"\n{rates}\n\
-             audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = 1000\n\
+             audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = 100000\n\
              scrap_allowance = 5\nconfirm_proof = \"required\"\ngrace_seconds = 86400\n"
         )
     }

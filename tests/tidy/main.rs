@@ -1,4 +1,5 @@
-//! House rules that can be checked: who depends on whom, how long things are, what must not be said.
+//! House rules that can be checked: who depends on whom, how long things are, what must not be
+//! said.
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,8 @@
 
 use super::{files, relative};
 
-/// Marks of unfinished work, and names that say nothing. Put together here, so that this file does not have them.
+/// Marks of unfinished work, and names that say nothing. Put together here, so that this file does
+/// not have them.
 fn forbidden() -> Vec<String> {
     let pairs =
         [("TO", "DO"), ("FIX", "ME"), ("XX", "X:"), ("unimpl", "emented!("), ("to", "do!(")];

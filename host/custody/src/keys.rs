@@ -53,7 +53,7 @@ impl Call {
     /// `NOT_FOUND`, also for what the plugin may not see.
     pub async fn open_key(&mut self, name: &str) -> Result<OpenKey, Refusal> {
         let key = self.load_key(name).await?;
-        if matches!(key.record.kind, KeyKind::KeySet(_)) {
+        if matches!(key.record.kind, KeyKind::KeySet { .. }) {
             return Err(Refusal::not_found("key"));
         }
         Ok(OpenKey { name: name.to_owned() })
@@ -294,7 +294,7 @@ impl Call {
     pub async fn open_key_set(&mut self, name: &str) -> Result<OpenKeySet, Refusal> {
         let key = self.load_key(name).await?;
         match key.record.kind {
-            KeyKind::KeySet(_) => Ok(OpenKeySet { name: name.to_owned() }),
+            KeyKind::KeySet { .. } => Ok(OpenKeySet { name: name.to_owned() }),
             _ => Err(Refusal::not_found("key set")),
         }
     }
@@ -321,7 +321,7 @@ impl Call {
             name: name.to_owned(),
             algorithm: Algorithm::HkdfSha256,
             policy,
-            kind: KeyKind::KeySet(size),
+            kind: KeyKind::KeySet { size, algorithm: keys.name().to_owned() },
             material: Material::Secret(random_secret(Algorithm::HkdfSha256)),
         };
         self.store_key(new).await?;
@@ -340,10 +340,10 @@ impl Call {
         set: &OpenKeySet,
     ) -> Result<KeySetAttributes, Refusal> {
         let loaded = self.load_key(&set.name).await?;
-        let KeyKind::KeySet(size) = loaded.record.kind else {
+        let KeyKind::KeySet { size, algorithm } = loaded.record.kind else {
             return Err(Refusal::not_found("key set"));
         };
-        let algorithm = loaded.record.algorithm().ok_or_else(unknown)?;
+        let algorithm = Algorithm::from_name(&algorithm).ok_or_else(unknown)?;
         Ok(KeySetAttributes { name: loaded.name, algorithm, size })
     }
 

@@ -48,8 +48,10 @@ impl Folder {
     pub(crate) fn split(path: &Path) -> Result<(Self, String), Error> {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| Error::Name(path.display().to_string()))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        Ok((Self::open(parent.unwrap_or(Path::new(".")))?, name.to_owned()))
+        let parent = path.parent().unwrap_or(Path::new(""));
+        // A path without a folder stays one for people.
+        let here = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        Ok((Self { path: parent.to_owned(), ..Self::open(here)? }, name.to_owned()))
     }
 
     /// The opened directory, for those who keep their own files in it.

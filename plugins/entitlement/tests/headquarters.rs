@@ -33,6 +33,9 @@ impl Package for Liar {
     const DESCRIPTORS: &'static [u8] = &[];
 }
 
+/// What happens to the rows of a bundle.
+type Lie = fn(&mut Vec<Vec<u8>>);
+
 struct Office {
     hq: TestHost,
     site: TestHost,
@@ -233,7 +236,7 @@ fn b1_a_row_that_is_left_out_is_a_breach_with_its_number() {
 fn b2_rows_that_are_turned_doubled_cut_or_changed_are_a_breach() {
     let office = Office::new();
     office.produced(3);
-    let lies: [(&str, fn(&mut Vec<Vec<u8>>)); 5] = [
+    let lies: [(&str, Lie); 5] = [
         ("turned", |rows| rows.swap(8, 9)),
         ("doubled", |rows| rows.insert(9, rows[8].clone())),
         ("cut", |rows| rows.truncate(9)),

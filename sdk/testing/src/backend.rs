@@ -14,7 +14,7 @@ use mintmark_custody::Call;
 use mintmark_model::{ReasonClass, Refusal};
 use mintmark_sdk::error::{Error, Limit, Reason};
 
-/// What the wrappers ask while one call runs. Clones, and the handles that it gives, share the call.
+/// What the wrappers ask while one call runs. Clones and the handles that it gives share the call.
 #[derive(Clone)]
 pub(crate) struct HostBackend(Rc<Shared>);
 

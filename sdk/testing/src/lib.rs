@@ -57,8 +57,8 @@
 //! ```
 //!
 //! Two hosts of one [`World`] have one root. [`World::introduce`] carries identities across the
-//! gap, [`TestHost::fetch`] and [`TestHost::stage`] carry files. [`Office`] stands for headquarters'
-//! plugin where a site's is tested.
+//! gap, [`TestHost::fetch`] and [`TestHost::stage`] carry files. [`Office`] is headquarters' plugin
+//! in tests of a site's.
 
 mod backend;
 mod clock;

@@ -28,8 +28,13 @@ pub(crate) enum KeyKind {
     ProductCa(Vec<u8>),
     /// A batch CA's key; its certificate is in the grant.
     BatchKey,
-    /// A secret from which so many device keys are derived.
-    KeySet(u64),
+    /// A secret from which device keys are derived.
+    KeySet {
+        /// How many.
+        size: u64,
+        /// Their algorithm.
+        algorithm: String,
+    },
 }
 
 /// A key's policy. Its digest is part of the associated data of the sealed material.

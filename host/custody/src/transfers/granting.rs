@@ -7,7 +7,7 @@ use mintmark_exchange::grant::{
     AcceptedPlugins, Grant, GrantPackage, PackageKind, PackageRef, SealedPackage, TermsError,
 };
 use mintmark_exchange::order::GRANT;
-use mintmark_exchange::product::{KeyOrigin, Product};
+use mintmark_exchange::product::KeyOrigin;
 use mintmark_exchange::proposal::GrantProposal;
 use mintmark_exchange::row::Event;
 use mintmark_model::policy::Content;
@@ -62,7 +62,7 @@ impl Call {
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
         let transfer = first_key(&peer.transfer, self.now_ms())?;
         let mut keys = self.grant_keys(product_ca, batch_key, key_set).await?;
-        check_keys(&proposal.product, &keys)?;
+        check_keys(&proposal, &keys)?;
         let number = self.next_number().await?;
         let authorities = self.certify_batch(&keys, &proposal, number)?;
         let mut grant = Grant {
@@ -220,18 +220,30 @@ impl Call {
     }
 }
 
-/// Keys are there exactly where the product needs them.
-fn check_keys(product: &Product, keys: &GrantKeys) -> Result<(), Refusal> {
+/// Keys are there exactly where the product needs them, and are what it needs.
+fn check_keys(proposal: &GrantProposal, keys: &GrantKeys) -> Result<(), Refusal> {
+    let product = &proposal.product;
     let certified = product.template.is_some();
     let derived = product.origin == KeyOrigin::Derived;
     let fits = keys.product_ca.is_some() == certified
         && keys.batch.is_some() == certified
-        && keys.set.is_some() == derived;
+        && keys.set.is_some() == derived
+        && keys.set.as_ref().is_none_or(|set| is_for(&set.record.kind, proposal));
     if fits {
         return Ok(());
     }
     let detail = "Product CA and batch key go with a template, a key set with derived keys.";
     Err(Refusal::new(Reason::TermsInvalid, detail))
+}
+
+/// A set has a key of the product's algorithm for each unit.
+fn is_for(kind: &KeyKind, proposal: &GrantProposal) -> bool {
+    match kind {
+        KeyKind::KeySet { size, algorithm } => {
+            *size >= proposal.terms.total && *algorithm == proposal.product.algorithm
+        }
+        _ => false,
+    }
 }
 
 pub(super) fn terms_invalid(error: &TermsError) -> Refusal {

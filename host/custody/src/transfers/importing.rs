@@ -141,7 +141,10 @@ impl Call {
             name: keys::set_name(&grant.entitlement),
             algorithm: Algorithm::HkdfSha256,
             policy: self.through_units(grant, Operation::Derive, ContentRule::Message)?,
-            kind: KeyKind::KeySet(grant.terms.total),
+            kind: KeyKind::KeySet {
+                size: grant.terms.total,
+                algorithm: grant.product.algorithm.clone(),
+            },
             material: Material::Secret(material),
         })
     }

@@ -5,11 +5,12 @@ mod deliver;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
+use mintmark_crypto::sign::SignatureAlgorithm;
 use mintmark_rpc::client::Failure;
 use mintmark_rpc::client::plugins::device_key as site;
 use serde_json::{Value, json};
 
-use self::deliver::{Device, DeviceFiles};
+use self::deliver::{Device, DeviceFiles, Source};
 use crate::cli::Desk;
 use crate::client::Client;
 use crate::error::Error;
@@ -29,9 +30,16 @@ pub(crate) enum Command {
         /// The device's request. Without it a key is made for the device.
         #[arg(long, value_name = "FILE")]
         csr: Option<PathBuf>,
+        /// What key is made for the device.
+        #[arg(long, value_enum, default_value_t = DeviceAlgorithm::EcdsaP256)]
+        algorithm: DeviceAlgorithm,
         /// The device's key is made by the site and sealed: make a key to seal it to.
         #[arg(long, conflicts_with = "csr")]
         sealed: bool,
+        /// The device's key is made by the site and sealed to the station: the key that opens it,
+        /// as `user key --sealing` wrote it.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["csr", "sealed"])]
+        station_key: Option<PathBuf>,
         /// A certificate field that the product leaves open.
         #[arg(long = "field", value_name = "NAME=VALUE")]
         fields: Vec<String>,
@@ -104,13 +112,40 @@ pub(crate) enum FailureKind {
     Permanent,
 }
 
+/// What a device signs with.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DeviceAlgorithm {
+    /// ECDSA with P-256.
+    EcdsaP256,
+    /// ECDSA with P-384.
+    EcdsaP384,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl From<DeviceAlgorithm> for SignatureAlgorithm {
+    fn from(algorithm: DeviceAlgorithm) -> Self {
+        match algorithm {
+            DeviceAlgorithm::EcdsaP256 => Self::EcdsaP256,
+            DeviceAlgorithm::EcdsaP384 => Self::EcdsaP384,
+            DeviceAlgorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
 /// Carries the command out.
 pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
     let client = desk.connect().await?;
     match command {
-        Command::Provision { device, serial, csr, sealed, fields, out } => {
+        Command::Provision { device, serial, csr, algorithm, sealed, station_key, fields, out } => {
             let files = DeviceFiles::new(Folder::create(&out)?, &device.subject);
-            let made = files.key(csr.as_deref(), sealed)?;
+            let source = match (&csr, &station_key) {
+                (Some(csr), _) => Source::Request(csr),
+                (None, Some(key)) => Source::Station(key),
+                (None, None) if sealed => Source::Sealed,
+                (None, None) => Source::Fresh(algorithm.into()),
+            };
+            let made = files.key(&source)?;
             let request = site::ProvisionRequest {
                 entitlement: device.entitlement,
                 subject: device.subject,

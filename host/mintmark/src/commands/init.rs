@@ -76,7 +76,7 @@ async fn install(config: &Config, files: &RootFiles, out: &Path) -> Result<Page,
         ("context", json!(written.last())),
         ("files", json!(written)),
     ];
-    let next = "\nRun the node: `mintmark serve --config FILE`. The context expects the admin's key \
-                beside it.\n";
+    let next = "\nRun the node: `mintmark serve --config FILE`. The context expects the admin's \
+                key beside it.\n";
     Ok(Page::facts(&facts).and(next))
 }

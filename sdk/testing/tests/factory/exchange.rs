@@ -1,6 +1,7 @@
 //! Entitlements on their way: created once, taken once, by whom they are for.
 
 use mintmark_plugin_device_key::DeviceKeyPlugin;
+use mintmark_plugin_entitlement::EntitlementPlugin;
 use mintmark_plugin_entitlement::proto as office;
 use mintmark_sdk_testing::Device;
 
@@ -106,4 +107,35 @@ fn code_that_the_grant_does_not_accept_gets_nothing() {
     gap.site.install_build::<DeviceKeyPlugin>("patched");
     let refused = gap.provision(&entitlement, "SN:2", &Device::new()).unwrap_err();
     assert_eq!(refused.reason, "WRONG_PLUGIN");
+}
+
+#[test]
+fn headquarters_new_code_is_trusted_when_its_identity_was_carried_over() {
+    let mut gap = Gap::new();
+    gap.granted();
+    gap.hq.install_build::<EntitlementPlugin>("next");
+    let created = gap.create(&gap.order("PO-2")).unwrap();
+    let file = gap.hq.fetch(&created.file_id).unwrap();
+    assert_eq!(gap.import(&file).unwrap_err().reason, "WRONG_PLUGIN");
+    gap.site.import_identity(&gap.hq.export_identity()).unwrap();
+    gap.import(&file).unwrap();
+}
+
+#[test]
+fn orders_at_once_get_numbers_of_their_own() {
+    let gap = Gap::new();
+    let create = |order: &office::CreateRequest| loop {
+        match gap.create(order) {
+            Ok(created) => return (created.number, created.sequence),
+            Err(status) => assert_eq!(status.reason, "CONFLICT", "{status:?}"),
+        }
+    };
+    let orders: Vec<_> = (0..6).map(|number| gap.order(&format!("PO-{number}"))).collect();
+    let mut numbers: Vec<_> = std::thread::scope(|scope| {
+        let create = &create;
+        let calls: Vec<_> = orders.iter().map(|order| scope.spawn(move || create(order))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=6).map(|number| (number, u64::from(number))).collect::<Vec<_>>());
 }

@@ -35,6 +35,20 @@ pub(super) enum Device {
     Key { key: SigningKey, subject: String },
     /// A key to which the site seals the device's key.
     Recipient { key: RecipientKey, subject: String },
+    /// The station's own key, which the site knows from its certificate.
+    Station(RecipientKey),
+}
+
+/// Where the device's key comes from.
+pub(super) enum Source<'a> {
+    /// The device made a request.
+    Request(&'a Path),
+    /// It is made here.
+    Fresh(SignatureAlgorithm),
+    /// The site makes it, and seals it to a key that is made here.
+    Sealed,
+    /// The site makes it, and seals it to the station.
+    Station(&'a Path),
 }
 
 impl Device {
@@ -46,6 +60,7 @@ impl Device {
                 request::csr(key, subject).map_err(|_| keys::unfit(subject))
             }
             Self::Recipient { key, subject } => keys::recipient_request(key, subject),
+            Self::Station(_) => Ok(Vec::new()),
         }
     }
 }
@@ -57,22 +72,28 @@ impl DeviceFiles {
     }
 
     /// What the device asks with: the request given, or the key that is there, or a new one.
-    pub(super) fn key(&self, csr: Option<&Path>, sealed: bool) -> Result<Device, Error> {
+    pub(super) fn key(&self, source: &Source<'_>) -> Result<Device, Error> {
         let subject = self.subject.clone();
-        if let Some(path) = csr {
-            return Ok(Device::Request(pem::decode(pem::REQUEST, &files::read(path)?)?));
+        match source {
+            Source::Request(path) => {
+                Ok(Device::Request(pem::decode(pem::REQUEST, &files::read(path)?)?))
+            }
+            Source::Sealed => Ok(Device::Recipient { key: self.recipient_key()?, subject }),
+            Source::Station(path) => {
+                Ok(Device::Station(pem::decode_recipient(&Zeroizing::new(files::read(path)?))?))
+            }
+            Source::Fresh(algorithm) => Ok(Device::Key { key: self.own_key(*algorithm)?, subject }),
         }
-        if sealed {
-            return Ok(Device::Recipient { key: self.recipient_key()?, subject });
-        }
+    }
+
+    fn own_key(&self, algorithm: SignatureAlgorithm) -> Result<SigningKey, Error> {
         let name = self.name("key.pem");
         if self.folder.has(&name)? {
-            let key = pem::decode_signing_key(&Zeroizing::new(self.folder.read(&name)?))?;
-            return Ok(Device::Key { key, subject });
+            return pem::decode_signing_key(&Zeroizing::new(self.folder.read(&name)?));
         }
-        let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+        let key = SigningKey::generate(algorithm);
         self.folder.write_secret(&name, pem::encode_key(&key.to_pkcs8()).as_bytes())?;
-        Ok(Device::Key { key, subject })
+        Ok(key)
     }
 
     fn recipient_key(&self) -> Result<RecipientKey, Error> {
@@ -102,7 +123,7 @@ impl DeviceFiles {
         written.push(self.folder.write(&self.name("confirm"), message)?);
         let name = self.name("key.pem");
         match (&identity.sealed_key, device) {
-            (Some(sealed), Device::Recipient { key, .. }) => {
+            (Some(sealed), Device::Recipient { key, .. } | Device::Station(key)) => {
                 // The same key, byte for byte, at a repetition.
                 if !self.folder.has(&name)? {
                     let opened = open(sealed, key, &identity.public_key)?;
@@ -160,14 +181,14 @@ mod tests {
     #[test]
     fn a_repetition_asks_with_the_same_key() {
         let place = tempfile::tempdir().unwrap();
-        for sealed in [false, true] {
+        for source in [Source::Fresh(SignatureAlgorithm::Ed25519), Source::Sealed] {
             let public = |device: &Device| match device {
-                Device::Request(_) => Vec::new(),
+                Device::Request(_) | Device::Station(_) => Vec::new(),
                 Device::Key { key, .. } => key.public_key_info().to_vec(),
                 Device::Recipient { key, .. } => key.public_key_info().to_vec(),
             };
-            let first = files(place.path()).key(None, sealed).unwrap();
-            let second = files(place.path()).key(None, sealed).unwrap();
+            let first = files(place.path()).key(&source).unwrap();
+            let second = files(place.path()).key(&source).unwrap();
             assert_eq!(public(&first), public(&second));
             assert!(first.csr().is_ok());
         }
@@ -177,7 +198,7 @@ mod tests {
     fn a_sealed_key_is_opened_and_proves_itself() {
         let place = tempfile::tempdir().unwrap();
         let files = files(place.path());
-        let device = files.key(None, true).unwrap();
+        let device = files.key(&Source::Sealed).unwrap();
         let Device::Recipient { key: recipient, .. } = &device else { panic!("asked for one") };
         let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
         let (encapsulated_key, mut sender) =

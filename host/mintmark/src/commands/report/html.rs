@@ -19,7 +19,8 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .clean, .clean-with-notes { color: #2a7; } .hold { color: #c80; } .breach { color: #d33; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: currentColor; }
 code { overflow-wrap: anywhere; }
-.confirmed { fill: #2a7; } .issued { fill: #58c; } .reserved { fill: #9bd; } .failed { fill: #c80; }
+.confirmed { fill: #2a7; } .issued { fill: #58c; } .reserved { fill: #9bd; }
+.failed { fill: #c80; }
 .scrapped { fill: #d33; } .returned { fill: #a7c; } .lost { fill: #733; }
 .destroyed { fill: #777; } .unused { fill: #8886; } .units { fill: #58c; }
 .limit { stroke: #d33; stroke-dasharray: 6 4; } .retries { fill: #c80; }
