@@ -5,7 +5,7 @@
 //! to the committer as one transaction and returns when it is durable and anchored. Only then may
 //! anything that the call made be released.
 //!
-//! A call that used a limited key is *tainted*: its signature or sealed key exists. If such a call
+//! A call that used a limited key is *tainted*: its certificate or sealed key exists. If such a call
 //! fails, what the key did is committed all the same, so that nothing can be carried out that was
 //! not counted.
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use mintmark_exchange::canonical;
 use mintmark_exchange::row::{Event, PluginRef, RowBody};
 use mintmark_model::escrow::{Lease, Moment};
-use mintmark_model::{Principal, Reason, Refusal};
+use mintmark_model::{Counters, Principal, Reason, Refusal, UnitState};
 use mintmark_store::{CommitError, Key, NewRow, Transaction};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -44,6 +44,8 @@ pub struct Call {
     pub(crate) counted: Vec<Merged>,
     claims: Vec<Claim>,
     rerun: bool,
+    /// Something was signed that is on no record unless the call commits.
+    signed: bool,
 }
 
 /// A ledger row that the commit will write.
@@ -77,7 +79,7 @@ pub enum CommitFailure {
 /// How a failed call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// A limited key was used: the caller gets `PLUGIN_FAULT` and not a word of the plugin's.
+    /// Something was made that no caller may see: the caller gets `PLUGIN_FAULT` and not a word of the plugin's.
     pub tainted: bool,
 }
 
@@ -105,6 +107,7 @@ impl Call {
             counted: Vec::new(),
             claims: carry.claims,
             rerun: false,
+            signed: false,
         })
     }
 
@@ -138,11 +141,18 @@ impl Call {
         self.rerun
     }
 
-    /// Whether a limited key was used.
+    /// Whether the call made something that must not leave without its record: a limited key was
+    /// used, or a signature was made. If it fails, not a word of the plugin's goes out.
     #[must_use]
     pub fn is_tainted(&self) -> bool {
-        self.units.values().any(UnitWork::is_released)
+        self.signed
+            || self.units.values().any(UnitWork::is_released)
             || self.carried.values().any(Carried::is_released)
+    }
+
+    /// The plugin holds a signature that no row accounts for yet.
+    pub(crate) fn taint(&mut self) {
+        self.signed = true;
     }
 
     /// What a rerun goes on with.
@@ -171,10 +181,7 @@ impl Call {
             Err(CommitError::Conflict | CommitError::LeaseLost) => {
                 Err(CommitFailure::Conflict(self.take_carry()))
             }
-            Err(CommitError::OutOfBounds { .. }) => {
-                let detail = "A limit of the allotment was reached by another call.";
-                self.give_up(Refusal::new(Reason::ApprovalRequired, detail)).await
-            }
+            Err(CommitError::OutOfBounds { add }) => self.give_up(bound_reached(add)).await,
             Err(CommitError::TooLarge) => {
                 let detail = "The call wrote more than one transaction may hold.";
                 self.give_up(Refusal::new(Reason::BudgetExceeded, detail)).await
@@ -477,6 +484,15 @@ impl Counting {
 pub(crate) fn conflict() -> Refusal {
     let detail = "Another call changed the same thing; the same request can succeed.";
     Refusal::new(Reason::Conflict, detail).retry_after(20)
+}
+
+/// Another call came first to a limit that a counter's bound keeps; adds come in tens, in row order.
+fn bound_reached(add: usize) -> Refusal {
+    if add % 10 == Counters::position(UnitState::Scrapped) {
+        let detail = "The scrap allowance of the terms is used up; approvals are needed.";
+        return Refusal::new(Reason::ApprovalRequired, detail);
+    }
+    Refusal::new(Reason::QuotaExhausted, "All units are taken; ask headquarters for more.")
 }
 
 /// What a caller hears of a tainted call that failed.

@@ -513,7 +513,12 @@ impl Call {
         Ok(())
     }
 
+    /// Puts a use on record. What the plugin gets by it must not leave before the record is durable;
+    /// an export gives it nothing yet.
     pub(crate) fn key_used(&mut self, key: &LoadedKey, operation: Operation, content: &[u8]) {
+        if operation != Operation::Export {
+            self.taint();
+        }
         self.record(Event::KeyUsed {
             key: key.name.clone(),
             operation: operation.name().to_owned(),

@@ -203,6 +203,7 @@ impl Call {
 
     fn sign_grant(&mut self, grant: &Grant, packages: Vec<SealedPackage>) -> ExportedGrant {
         let signed = self.host.identity.sign_order(GRANT, canonical::encode(grant));
+        self.taint();
         self.record(Event::GrantExported {
             entitlement: grant.entitlement.clone(),
             number: grant.number,

@@ -66,6 +66,7 @@ impl Call {
             self.hold(&site, checkpoint).await?;
         }
         let order = self.host.identity.sign_order(RECEIPT, canonical::encode(&body));
+        self.taint();
         self.record(Event::ReceiptExported {
             receipt: order.digest(RECEIPT),
             recipient: site,

@@ -165,6 +165,8 @@ impl Call {
         if work.released.is_none() {
             let row = work.row(UnitChange::Released, "");
             self.rows.push(row);
+            // Without that row the bytes do not leave again.
+            self.taint();
         }
         Ok(answer)
     }

@@ -5,6 +5,7 @@ use mintmark_custody::{Call, Carry, CommitFailure};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::{Reason, Refusal};
 use mintmark_sdk_testing::Device;
+use mintmark_sdk_testing::sdk::keys::{Algorithm, Key, KeyPolicy, Operations};
 use mintmark_sdk_testing::sdk::{self, Status, allotments::Allotment, certificates::Csr};
 
 use crate::bench::{Bench, Line, draw, finish, issue};
@@ -67,10 +68,27 @@ fn a_tainted_call_brings_no_word_of_the_plugin_out() {
     let refused = refused.unwrap_err();
     assert_eq!(refused.reason, "PLUGIN_FAULT");
     assert!(refused.message.len() < 80 && refused.metadata.is_empty(), "{refused:?}");
+    let again = bench.site.run::<Line, ()>("station", "line-4", || {
+        let certificate = release("SN:1")?;
+        Err(Status::invalid("INVALID_ARGUMENT", format!("{certificate:?}")))
+    });
+    assert_eq!(again.unwrap_err().reason, "PLUGIN_FAULT", "a second release is a release too");
     let untainted = bench.site.run::<Line, ()>("station", "line-4", || {
         Err(sdk::Status::invalid("INVALID_ARGUMENT", "the plugin's own words"))
     });
     assert_eq!(untainted.unwrap_err().message, "the plugin's own words");
+}
+
+#[test]
+fn i2_a_signature_that_no_row_accounts_for_is_not_carried_out_in_a_refusal() {
+    let bench = Bench::new();
+    let refused = bench.site.run::<Line, ()>("station", "line-4", || {
+        let policy = KeyPolicy::new(Operations::SIGN);
+        let key = Key::generate("label-1", Algorithm::ED25519, &policy)?;
+        let signature = key.sign(b"a label")?;
+        Err(Status::invalid("INVALID_ARGUMENT", format!("{signature:?}")))
+    });
+    assert_eq!(refused.unwrap_err().reason, "PLUGIN_FAULT");
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(super) fn page(report: &Report, limit: Option<u64>) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
          'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>Audit of {site}: {verdict}</title>\n<style>{STYLE}</style></head><body>\n\
-         <h1>Audit of {site}</h1>\n<p>Verdict: <strong class=\"{verdict}\">{verdict}</strong></p>\n",
+         <h1>Audit of {site}</h1>\n<p>Verdict: \
+         <strong class=\"{verdict}\">{verdict}</strong></p>\n",
         site = escape(&report.site),
     );
     page.push_str(&facts(report));
