@@ -101,7 +101,7 @@ pub struct UnitStatus {
     pub serial: String,
     /// Where it is in its life.
     pub state: UnitState,
-    /// Transient failures and repeated releases so far.
+    /// Transient failures so far.
     pub attempts: u32,
     /// SHA-256 of the device's SubjectPublicKeyInfo, once it has one.
     pub key_hash: Option<Digest>,
