@@ -18,6 +18,9 @@ const CUTS: [usize; 3] = [7, 19, 33];
 
 type Known = HashMap<String, [u8; 32]>;
 
+/// Subjects with the identities that they were answered.
+type Answers = Vec<(String, [u8; 32])>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s1_no_device_is_lost_or_doubled_by_power_cuts() {
     let world = World::new();
@@ -55,7 +58,7 @@ async fn s1_no_device_is_lost_or_doubled_by_power_cuts() {
 }
 
 /// An identity never changes once it was answered.
-fn remember(known: &mut Known, answers: Vec<(String, [u8; 32])>) {
+fn remember(known: &mut Known, answers: Answers) {
     for (subject, identity) in answers {
         let before = known.insert(subject.clone(), identity);
         assert!(before.is_none_or(|before| before == identity), "{subject} has two identities");
@@ -64,12 +67,12 @@ fn remember(known: &mut Known, answers: Vec<(String, [u8; 32])>) {
 
 /// Testers at work.
 struct Testers {
-    tasks: Vec<tokio::task::JoinHandle<Vec<(String, [u8; 32])>>>,
+    tasks: Vec<tokio::task::JoinHandle<Answers>>,
 }
 
 impl Testers {
     /// What they were answered before the host was gone.
-    async fn finish(self) -> Vec<(String, [u8; 32])> {
+    async fn finish(self) -> Answers {
         let mut answers = Vec::new();
         for task in self.tasks {
             answers.extend(task.await.unwrap());

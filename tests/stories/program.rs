@@ -104,17 +104,20 @@ fn json_in(text: &str) -> Option<Value> {
 pub(crate) fn serve(config: &Path) -> Served {
     let config = config.to_str().unwrap();
     let mut command = command(&["serve", "--config", config, "--stop-with-stdin"]);
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    command.stdin(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().unwrap();
     let stdin = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
-    loop {
+    // Whatever happens now, the process is ended when this is dropped.
+    let mut served = Served { child, _stdin: stdin, address: String::new() };
+    while served.address.is_empty() {
         let mut line = String::new();
         assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the host did not start");
-        if let Some(address) = json_in(&line).and_then(|value| find(&value, "listening")) {
-            std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-            return Served { child, _stdin: stdin, address };
-        }
+        served.address =
+            json_in(&line).and_then(|value| find(&value, "listening")).unwrap_or_default();
     }
+    std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+    served
 }
 
 impl Served {

@@ -5,8 +5,8 @@
 //! to the committer as one transaction and returns when it is durable and anchored. Only then may
 //! anything that the call made be released.
 //!
-//! A call that used a limited key is *tainted*: its certificate or sealed key exists. If such a call
-//! fails, what the key did is committed all the same, so that nothing can be carried out that was
+//! A call that used a limited key is *tainted*: its certificate or sealed key exists. If such a
+//! call fails, what the key did is committed all the same, so that nothing can be carried out that was
 //! not counted.
 
 use std::collections::BTreeMap;
@@ -79,7 +79,8 @@ pub enum CommitFailure {
 /// How a failed call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// Something was made that no caller may see: the caller gets `PLUGIN_FAULT` and not a word of the plugin's.
+    /// Something was made that no caller may see: the caller gets `PLUGIN_FAULT` and not a word of
+    /// the plugin's.
     pub tainted: bool,
 }
 
@@ -486,7 +487,8 @@ pub(crate) fn conflict() -> Refusal {
     Refusal::new(Reason::Conflict, detail).retry_after(20)
 }
 
-/// Another call came first to a limit that a counter's bound keeps; adds come in tens, in row order.
+/// Another call came first to a limit that a counter's bound keeps; adds come in tens, in row
+/// order.
 fn bound_reached(add: usize) -> Refusal {
     if add % 10 == Counters::position(UnitState::Scrapped) {
         let detail = "The scrap allowance of the terms is used up; approvals are needed.";

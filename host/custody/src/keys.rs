@@ -513,8 +513,8 @@ impl Call {
         Ok(())
     }
 
-    /// Puts a use on record. What the plugin gets by it must not leave before the record is durable;
-    /// an export gives it nothing yet.
+    /// Puts a use on record. What the plugin gets by it must not leave before the record is
+    /// durable; an export gives it nothing yet.
     pub(crate) fn key_used(&mut self, key: &LoadedKey, operation: Operation, content: &[u8]) {
         if operation != Operation::Export {
             self.taint();

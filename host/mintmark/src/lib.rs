@@ -1,6 +1,6 @@
 //! The mintmark program: command line, configuration, wiring, demo.
 //!
-//! The one place that chooses implementations: [`assemble`] says what a host is made of. Everything
+//! The one place that chooses implementations: `assemble` says what a host is made of. Everything
 //! else parses what a person or a file says, asks a host over gRPC or a library, and shows the
 //! answer. No rule of the business is decided here.
 
