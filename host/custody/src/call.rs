@@ -6,8 +6,9 @@
 //! anything that the call made be released.
 //!
 //! A call that used a limited key is *tainted*: its certificate or sealed key exists. If such a
-//! call fails, what the key did is committed all the same, so that nothing can be carried out that was
-//! not counted.
+//! call fails, what the key did is committed all the same, so that nothing can be carried out that
+//! was not counted. And where a call that fails holds anything that no row accounts for yet (a
+//! signature, a decrypted text), not a word of the plugin's travels.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
