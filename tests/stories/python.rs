@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::station::Device;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
 use crate::world::{Order, World, text};
 
 fn has(program: &str, arguments: &[&str]) -> bool {
@@ -12,8 +14,8 @@ fn has(program: &str, arguments: &[&str]) -> bool {
 
 #[test]
 fn a_python_client_provisions_a_device_and_verifies_its_chain() {
-    if !has("python3", &["-c", "import grpc, grpc_tools"]) {
-        println!("python3 with grpcio and grpcio-tools is not there: not run");
+    if !has("python3", &["-c", "import grpc, grpc_tools, cryptography"]) {
+        println!("python3 with grpcio, grpcio-tools and cryptography is not there: not run");
         return;
     }
     let world = World::new();
@@ -22,23 +24,26 @@ fn a_python_client_provisions_a_device_and_verifies_its_chain() {
     let context = site.user("station", "tester-1", &[]);
     let json = world.path("context.json");
     std::fs::write(&json, as_json(&context)).unwrap();
-    let csr = world.path("device.csr");
-    std::fs::write(&csr, Device::new("python-1").csr()).unwrap();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("python3")
         .arg(here.join("python/provision.py"))
         .arg(here.join("../plugins/device-key/proto"))
-        .args([text(&json), &entitlement, "python-1", text(&csr), text(&world.path(""))])
+        .args([text(&json), &entitlement, "python-1", text(&world.path(""))])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
 
+    // Headquarters itself says which product CA it is.
+    let product_ca = world.path("product-ca.pem");
+    headquarters.done(&["entitlement", "show", &entitlement, "--ca", text(&product_ca)]);
+    let product_ca = CertificateDer::from_pem_file(&product_ca).unwrap();
     let read = |name: &str| std::fs::read(world.path(name)).unwrap();
+    assert_eq!(read("chain-1.der"), product_ca.as_ref());
     let chain = [read("device.der"), read("chain-0.der")];
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = u64::try_from(now.as_millis()).unwrap();
-    mintmark_pki::device::verify_device(&chain, &read("chain-1.der"), now).unwrap();
+    mintmark_pki::device::verify_device(&chain, &product_ca, now).unwrap();
 }
 
 /// The context's facts, with paths from anywhere.

@@ -1,8 +1,10 @@
 //! Headquarters → factory → headquarters.
 
+use serde_json::Value;
+
 use crate::program::find;
 use crate::station::{Device, Station};
-use crate::world::{Order, World, text};
+use crate::world::{Host, Order, World, text};
 
 /// An entitlement is made, carried, used up, reported on, and answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,8 +27,8 @@ async fn the_whole_loop_ends_with_a_clean_verdict_and_a_receipt() {
     let overdue = station.provision(&Device::new("device-4")).await.unwrap_err();
     assert_eq!(overdue.reason.as_deref(), Some("RECEIPT_OVERDUE"));
 
-    let (verdict, receipt) = world.report((&headquarters, &site), "first");
-    assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+    let (first, receipt) = world.report((&headquarters, &site), "first");
+    assert_eq!(find(&first, "verdict").as_deref(), Some("clean"), "{first}");
     site.done(&["receipt", "import", text(&receipt)]);
     // The same file again changes nothing and says so.
     site.done(&["receipt", "import", text(&receipt)]);
@@ -44,26 +46,30 @@ async fn the_whole_loop_ends_with_a_clean_verdict_and_a_receipt() {
     let scrapped = ["--reason", "dropped", "--entitlement", &entitlement];
     site.done(&[&["device", "scrap", "device-5"][..], &scrapped[..]].concat());
 
-    let (verdict, receipt) = world.report((&headquarters, &site), "second");
-    assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+    let (second, receipt) = world.report((&headquarters, &site), "second");
+    assert_eq!(find(&second, "verdict").as_deref(), Some("clean"), "{second}");
     site.done(&["receipt", "import", text(&receipt)]);
-    verify_offline(&world, &headquarters, &verdict);
+    verify_offline(&world, &headquarters, &[&first, &second]);
 }
 
-/// The verdict rests on no single program: the opened bundle is checked again, offline.
-fn verify_offline(world: &World, headquarters: &crate::world::Host, verdict: &serde_json::Value) {
-    let report = find(verdict, "report").unwrap();
+/// The verdict rests on no single program: the opened bundles are checked again, offline, in the
+/// order in which they came.
+fn verify_offline(world: &World, headquarters: &Host, verdicts: &[&Value]) {
     let opened = world.path("opened");
-    headquarters.done(&["report", "show", &report]);
-    headquarters.done(&["report", "export", &report, "--opened", text(&opened)]);
-    let files = std::fs::read_dir(&opened).unwrap();
-    let files: Vec<String> = files.map(|entry| text(&entry.unwrap().path()).to_owned()).collect();
+    let mut files = Vec::new();
+    for verdict in verdicts {
+        let report = find(verdict, "report").unwrap();
+        headquarters.done(&["report", "show", &report]);
+        let export = ["report", "export", &report, "--opened", text(&opened)];
+        files.push(find(&headquarters.done(&export), "file").unwrap());
+    }
     let root = headquarters.at("root.pem");
     let mut arguments = vec!["audit", "verify", "--root", &root];
     arguments.extend(files.iter().map(String::as_str));
-    let ended = crate::program::run(&arguments);
-    let said = find(&ended.answer, "verdict");
-    assert!(matches!(said.as_deref(), Some("clean" | "hold")), "{}", ended.text);
+    let verified = crate::program::done(&arguments);
+    let said: Vec<_> =
+        verified.as_array().unwrap().iter().map(|report| find(report, "verdict")).collect();
+    assert_eq!(said, vec![Some("clean".to_owned()); verdicts.len()], "{verified}");
 }
 
 /// Keys that are not born in the device reach it sealed, and nobody else.

@@ -31,6 +31,9 @@ pub(crate) struct Order<'a> {
     pub(crate) total: u64,
     pub(crate) rates: &'a str,
     pub(crate) audit_units: u64,
+    pub(crate) window: [&'a str; 2],
+    pub(crate) in_doubt_max: u64,
+    pub(crate) attempts_max: u32,
 }
 
 impl Default for Order<'_> {
@@ -45,6 +48,9 @@ impl Default for Order<'_> {
             total: 20,
             rates: "unlimited_rate = true",
             audit_units: 1_000,
+            window: ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],
+            in_doubt_max: 100_000,
+            attempts_max: 8,
         }
     }
 }
@@ -207,7 +213,8 @@ impl Host {
 impl Order<'_> {
     fn to_toml(&self) -> String {
         let Self { number, site, product, origin, algorithm, delivery, total, rates, .. } = self;
-        let audit = self.audit_units;
+        let (audit, [from, until]) = (self.audit_units, self.window);
+        let (in_doubt, attempts) = (self.in_doubt_max, self.attempts_max);
         format!(
             "order_number = \"{number}\"\nsite = \"{site}\"\n\
              [product]\nid = \"{product}\"\nname = \"Thermostat 2\"\norigin = \"{origin}\"\n\
@@ -215,9 +222,10 @@ impl Order<'_> {
              [product.assigned_serial]\nprefix = \"{number}-\"\ndigits = 8\nstart = 1\n\
              check = \"luhn\"\n\
              [product.certificate]\norganization = \"Acme\"\nmodel = \"Thermostat 2\"\n\
-             [terms]\ntotal = {total}\nnot_before = \"2020-01-01T00:00:00Z\"\n\
-             not_after = \"2099-01-01T00:00:00Z\"\n{rates}\n\
-             audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = 100000\n\
+             [terms]\ntotal = {total}\nnot_before = \"{from}\"\n\
+             not_after = \"{until}\"\n{rates}\n\
+             audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = {in_doubt}\n\
+             max_attempts_per_subject = {attempts}\n\
              scrap_allowance = 5\nconfirm_proof = \"required\"\ngrace_seconds = 86400\n"
         )
     }

@@ -13,11 +13,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mintmark_crypto::SecretBytes;
 use mintmark_exchange::canonical;
+use mintmark_exchange::grant::Terms;
 use mintmark_exchange::row::{Event, PluginRef, RowBody};
 use mintmark_model::escrow::{Lease, Moment};
 use mintmark_model::{Counters, Principal, Reason, Refusal, UnitState};
-use mintmark_store::{CommitError, Key, NewRow, Transaction};
+use mintmark_store::{CommitError, Key, NewRow, Transaction, Version};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::claims::Claim;
@@ -47,6 +49,18 @@ pub struct Call {
     rerun: bool,
     /// Something was signed that is on no record unless the call commits.
     signed: bool,
+    /// An act was refused half way: what it left in the call must not be committed.
+    broken: Option<Reason>,
+    /// A message of headquarters' stream that came in with this call.
+    pub(crate) arrival: Option<Arrival>,
+}
+
+/// A message of headquarters' stream, taken off it: kept even where the call then fails, or the
+/// stream would stand still for ever at a message that this site refuses.
+pub(crate) struct Arrival {
+    pub(crate) reads: Vec<(Key, Version)>,
+    pub(crate) writes: Vec<(Key, SecretBytes)>,
+    pub(crate) event: Event,
 }
 
 /// A ledger row that the commit will write.
@@ -110,6 +124,8 @@ impl Call {
             claims: carry.claims,
             rerun: false,
             signed: false,
+            broken: None,
+            arrival: None,
         })
     }
 
@@ -170,6 +186,12 @@ impl Call {
     /// See [`CommitFailure`]. Nothing may be released then; a tainted call's units are committed as
     /// issued.
     pub async fn commit(mut self) -> Result<(), CommitFailure> {
+        if let Some(reason) = self.broken {
+            let detail = "The host refused an act of this call; nothing of it is kept.";
+            let aborted = self.abort(reason).await;
+            let refusal = if aborted.tainted { fault() } else { Refusal::new(reason, detail) };
+            return Err(CommitFailure::Refused(refusal));
+        }
         if !self.has_effects() {
             return Ok(());
         }
@@ -203,8 +225,12 @@ impl Call {
         self.view.forget_writes();
         self.rows.retain(|row| row.unit.is_some());
         self.remember.clear();
+        // A grant or a receipt that a failed call took is not taken.
+        self.credits.clear();
+        self.renewals.clear();
         self.give_counted_back();
         let outcomes = self.outcome(reason);
+        self.keep_arrival().await;
         if !tainted && outcomes.is_empty() {
             return Aborted { tainted };
         }
@@ -233,6 +259,29 @@ impl Call {
     /// The name of the plugin on whose behalf the call runs.
     pub(crate) fn plugin_name(&self) -> Result<String, Refusal> {
         Ok(self.plugin()?.name.clone())
+    }
+
+    /// What `act` answers; if it refuses, the call can't be committed any more.
+    pub(crate) fn whole<T>(&mut self, act: Result<T, Refusal>) -> Result<T, Refusal> {
+        if let Err(refusal) = &act {
+            self.broken.get_or_insert(refusal.reason);
+        }
+        act
+    }
+
+    /// The stream moves on past a message that this call took and could not make use of.
+    async fn keep_arrival(&mut self) {
+        let Some(arrival) = self.arrival.take() else { return };
+        let mut transaction = Transaction { reads: arrival.reads, ..Transaction::default() };
+        let writes = arrival.writes.into_iter().map(|(key, value)| (key, Some(value)));
+        transaction.writes.extend(writes);
+        let body = self.row_body(PendingRow::plain(self.began, arrival.event));
+        transaction.rows.push(NewRow { body, counters: Vec::new() });
+        // Another call that took the same message first has moved the stream already.
+        match self.host.committer.commit(transaction).await {
+            Ok(_) | Err(CommitError::Conflict) => {}
+            Err(error) => tracing::error!(%error, "a message that arrived was not kept"),
+        }
     }
 
     /// Adds a row.
@@ -431,32 +480,31 @@ pub(crate) struct Counting {
     changes: BTreeMap<String, Change>,
 }
 
+#[derive(Default)]
 struct Change {
     deltas: [i64; 10],
+    /// No counter of an allotment exceeds what its grant credits, whatever happens above.
+    credited_max: u64,
     scrapped_max: u64,
-}
-
-impl Default for Change {
-    fn default() -> Self {
-        Self { deltas: [0; 10], scrapped_max: mintmark_exchange::grant::TOTAL_MAX }
-    }
 }
 
 impl Counting {
     /// A fresh allotment has so many units.
     fn credit(&mut self, entitlement: &str, total: u64) {
-        let total = i64::try_from(total).expect("totals are at most 2^40");
+        let delta = i64::try_from(total).expect("totals are at most 2^40");
         let change = self.changes.entry(entitlement.to_owned()).or_default();
-        change.deltas[0] += total;
-        change.deltas[1] += total;
+        change.deltas[0] += delta;
+        change.deltas[1] += delta;
+        change.credited_max = total;
     }
 
     /// A unit goes from one place to another, in row order.
-    pub(crate) fn shift(&mut self, entitlement: &str, from: usize, to: usize, scrapped_max: u64) {
+    pub(crate) fn shift(&mut self, entitlement: &str, from: usize, to: usize, terms: &Terms) {
         let change = self.changes.entry(entitlement.to_owned()).or_default();
         change.deltas[from] -= 1;
         change.deltas[to] += 1;
-        change.scrapped_max = scrapped_max;
+        change.credited_max = terms.total;
+        change.scrapped_max = terms.scrap_allowance;
     }
 
     /// Writes ten adds per allotment; gives the index of the first of each.
@@ -469,12 +517,12 @@ impl Counting {
             first.insert(entitlement.clone(), transaction.adds.len());
             for (position, delta) in change.deltas.into_iter().enumerate() {
                 let scrapped = position == 6 && delta > 0;
-                let most = mintmark_exchange::grant::TOTAL_MAX;
+                let most = change.credited_max;
                 transaction.adds.push(mintmark_store::Add {
                     key: tables::counter(&entitlement, position),
                     delta,
                     min: 0,
-                    max: if scrapped { change.scrapped_max } else { most },
+                    max: if scrapped { most.min(change.scrapped_max) } else { most },
                 });
             }
         }

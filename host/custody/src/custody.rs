@@ -29,6 +29,7 @@ use crate::host::{Host, Identity, Settings};
 use crate::messages::host_binding;
 use crate::outcomes::Outcomes;
 use crate::tables;
+use crate::transfers::imported_digests;
 use crate::types::Session;
 use crate::users::{LEAF_DAYS, leaf_validity};
 use crate::vault::Vault;
@@ -74,9 +75,9 @@ impl Custody {
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let Parts { store, store_id, platform, time, settings } = parts;
         let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
-        catch_up(&*platform, &store_id, &*snapshot)?;
-        let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
         let view = View::new(&*store).await.map_err(OpenError::Refused)?;
+        catch_up(&*platform, &store_id, &*snapshot, &view).await?;
+        let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
         let record: Option<HostRecord> =
             view.peek(&host_place()).await.map_err(OpenError::Refused)?;
         let record = record.ok_or(OpenError::NotInitialised)?;
@@ -249,10 +250,11 @@ impl AfterCommit for AnchorHook {
 pub(crate) const EPOCH: u64 = 1;
 
 /// Brings the anchor forward after a crash; refuses a store that was set back.
-fn catch_up(
+async fn catch_up(
     platform: &dyn Platform,
     store_id: &[u8; 16],
     snapshot: &dyn Snapshot,
+    view: &View,
 ) -> Result<(), OpenError> {
     let current = mark_of(&snapshot.position().mark());
     let previous = mark_of(snapshot.previous());
@@ -261,6 +263,9 @@ fn catch_up(
         Standing::Equal => Ok(()),
         Standing::StoreAhead => {
             tracing::info!("the host stopped between a commit and its anchor; catching up");
+            // The batch that was not anchored may have imported something: that is never forgotten.
+            let known = imported_digests(view).await.map_err(OpenError::Refused)?;
+            platform.remember(&known).map_err(OpenError::Platform)?;
             let anchor = Anchor::new(*store_id, EPOCH, current);
             platform.advance(&anchor).map_err(OpenError::Platform)
         }

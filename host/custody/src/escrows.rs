@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mintmark_exchange::grant::{Grant, Terms};
 use mintmark_model::escrow::{Draft, End, Escrow, Lease, Limits, Moment, Opening};
 use mintmark_model::rate::Rate;
-use mintmark_model::{Counters, Refusal, UnitState};
+use mintmark_model::{Counters, Reason, Refusal, UnitState};
 use mintmark_store::Range;
 
 use crate::disk::{self, allotment::AllotmentRecord, allotment::UnitRecord};
@@ -156,6 +156,10 @@ async fn opening(
     started_ms: u64,
 ) -> Result<Opening, Refusal> {
     let counters = counters(view, &grant.entitlement).await?;
+    if counters.credited == 0 {
+        let detail = "The entitlement's import is not committed yet.";
+        return Err(Refusal::new(Reason::WrongState, detail));
+    }
     let limits = limits(&grant.terms);
     let newest = newest_units(view, &grant.entitlement, 1).await?;
     let next = newest.first().map_or(0, |(number, _)| number + 1);
@@ -221,11 +225,15 @@ async fn free_numbers(view: &View, entitlement: &str, next: u64) -> Result<BTree
 /// much further back. It can only be too high, never beyond the rate.
 async fn held_by(view: &View, entitlement: &str, rate: Rate) -> Result<u64, Refusal> {
     const SLACK_MS: u64 = 10_000;
-    let limit = usize::try_from(rate.units).unwrap_or(usize::MAX).min(100_000);
+    /// A number that was given back is drawn again, out of the order of numbers; so many at the
+    /// most, since only calls under way can give back.
+    const REUSED_MAX: usize = 4_096;
+    let units = usize::try_from(rate.units).unwrap_or(usize::MAX);
+    let limit = units.saturating_add(REUSED_MAX).min(100_000);
     let newest = newest_units(view, entitlement, limit).await?;
     let Some(last) = newest.iter().map(|(_, unit)| unit.reserved_at).max() else { return Ok(0) };
     let since = last.saturating_sub(rate.per_ms + SLACK_MS);
     let held = newest.iter().filter(|(_, unit)| unit.reserved_at > since).count();
     // Beyond what was looked at, the window counts as full.
-    Ok(if held == limit { rate.units } else { held as u64 })
+    Ok(if held == limit { rate.units } else { rate.units.min(held as u64) })
 }

@@ -12,8 +12,8 @@ use crate::tables;
 use crate::types::{Digest, Session};
 use crate::view::View;
 
-/// The longest staged file, in bytes.
-pub const FILE_BYTES_MAX: u64 = 512 << 20;
+/// The longest staged file, in bytes: the longest message and a little.
+pub const FILE_BYTES_MAX: u64 = 72 << 20;
 /// The length of a part, in bytes; only the last one is shorter.
 const PART_BYTES: usize = 256 << 10;
 /// The most bytes that one append takes.
@@ -75,7 +75,7 @@ impl Custody {
             return Ok(record.length);
         }
         if length > FILE_BYTES_MAX {
-            return Err(Refusal::invalid("A file is at most 512 MiB."));
+            return Err(Refusal::invalid("A file is at most 72 MiB."));
         }
         let known = usize::try_from(record.length - offset).unwrap_or(usize::MAX);
         call.append(file, &mut record, &bytes[known..]).await?;
@@ -127,6 +127,11 @@ impl Custody {
         let record = record.filter(|record| record.digest.is_some());
         let record = record.ok_or_else(|| Refusal::not_found("file"))?;
         let bytes = read_range(&call.view, file, &record, offset, limit).await?;
+        let wanted = record.length.saturating_sub(offset).min(limit as u64);
+        if (bytes.len() as u64) < wanted {
+            let detail = "A part of the file is missing; run `mintmark verify`.";
+            return Err(Refusal::new(Reason::Unavailable, detail));
+        }
         Ok(FilePart { bytes, total: record.length })
     }
 }
@@ -148,21 +153,33 @@ impl Call {
         Ok(id)
     }
 
-    /// The whole content of a complete file.
-    pub(crate) async fn staged(&mut self, file: &str) -> Result<Vec<u8>, Refusal> {
-        let record = self.read::<FileRecord>(&place(file)).await?;
-        let record = record.filter(|record| record.digest.is_some());
-        let record = record.ok_or_else(|| Refusal::not_found("file"))?;
-        let limit = usize::try_from(record.length).unwrap_or(usize::MAX);
-        let mut content = Vec::with_capacity(limit);
-        for part in 0..record.parts {
-            let bytes = match self.view.get(&tables::part(tables::FILE_PARTS, file, part)).await? {
-                Some(bytes) => bytes,
-                None => return Err(Refusal::not_found("file")),
-            };
-            content.extend_from_slice(bytes.expose());
+    /// The whole content of a complete file, if it is no longer than `bytes_max`: nothing of a
+    /// longer one is read.
+    pub(crate) async fn staged(&self, file: &str, bytes_max: u64) -> Result<Vec<u8>, Refusal> {
+        let record = self.staged_record(file).await?;
+        if record.length > bytes_max {
+            return Err(Refusal::invalid("The file is longer than what it should be."));
         }
-        Ok(content)
+        let length = usize::try_from(record.length).unwrap_or(usize::MAX);
+        self.staged_range(file, &record, 0, length).await
+    }
+
+    /// The record of a complete file. Complete files never change.
+    pub(crate) async fn staged_record(&self, file: &str) -> Result<FileRecord, Refusal> {
+        let record: Option<FileRecord> = self.view.peek(&place(file)).await?;
+        let record = record.filter(|record| record.digest.is_some());
+        record.ok_or_else(|| Refusal::not_found("file"))
+    }
+
+    /// Bytes of a complete file.
+    pub(crate) async fn staged_range(
+        &self,
+        file: &str,
+        record: &FileRecord,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, Refusal> {
+        read_range(&self.view, file, record, offset, limit).await
     }
 
     async fn open_file(&mut self, file: &str) -> Result<FileRecord, Refusal> {
@@ -221,8 +238,9 @@ async fn read_range(
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
         let taken = part.expose().get(from..).unwrap_or_default();
         let taken = &taken[..taken.len().min(wanted)];
+        // A store that lost bytes gives fewer; who asked sees that they are missing.
         if taken.is_empty() {
-            return Err(Refusal::not_found("file"));
+            break;
         }
         bytes.extend_from_slice(taken);
         at += taken.len() as u64;

@@ -12,15 +12,16 @@ use mintmark_exchange::charter::Charter;
 use mintmark_exchange::order::{CHARTER, SignedOrder};
 use mintmark_model::Refusal;
 use mintmark_pki::chain::TrustRoot;
-use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, issue};
+use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, VerifiedCsr, issue};
 use mintmark_platform::Platform;
 use mintmark_platform::anchor::Anchor;
-use mintmark_store::{CommitError, Store, Transaction};
+use mintmark_store::{CommitError, Range, Store, Transaction};
 use thiserror::Error;
 
 use crate::custody::{Custody, EPOCH, Parts, absent, host_place, mark_of};
 use crate::disk::{self, host::*};
 use crate::messages::host_binding;
+use crate::tables;
 use crate::users::{IssuedUser, leaf_validity};
 use crate::vault::Vault;
 use crate::view::View;
@@ -130,16 +131,20 @@ pub async fn install(
     admin: (&str, &[u8]),
 ) -> Result<(Custody, IssuedUser), OpenError> {
     let mut record = read_record(&*parts.store).await?;
-    if record.installed.is_some() {
+    let (name, csr) = admin;
+    VerifiedCsr::check(csr).map_err(|_| OpenError::Misfit("the admin's request is malformed"))?;
+    // A crash may have come between the installation and the first admin; then the latter is due.
+    if record.installed.is_some() && has_users(&*parts.store).await? {
         return Err(OpenError::Installed);
     }
-    let vault = Vault::new(&parts.platform.sealing_secret().map_err(OpenError::Platform)?);
-    let now = parts.time.wall_ms();
-    record.installed = Some(check_answer(&record, &vault, answer, now)?);
-    write_record(&parts.store, &parts.store_id, &*parts.platform, record, false).await?;
+    if record.installed.is_none() {
+        let vault = Vault::new(&parts.platform.sealing_secret().map_err(OpenError::Platform)?);
+        let now = parts.time.wall_ms();
+        record.installed = Some(check_answer(&record, &vault, answer, now)?);
+        write_record(&parts.store, &parts.store_id, &*parts.platform, record, false).await?;
+    }
     let custody = Custody::open(parts).await?;
     let session = custody.own_session("init");
-    let (name, csr) = admin;
     let issued = custody.issue_user(session, "admin", name, csr, None, &[]).await;
     Ok((custody, issued.map_err(OpenError::Refused)?))
 }
@@ -215,6 +220,13 @@ fn own_certificates(
         cluster_certificate: answer.certificate,
         charter: answer.charter,
     })
+}
+
+async fn has_users(store: &dyn Store) -> Result<bool, OpenError> {
+    let view = View::new(store).await.map_err(OpenError::Refused)?;
+    let range = Range::all(tables::USERS, Vec::new()).limit(1);
+    let found = view.peek_range(&range).await.map_err(OpenError::Refused)?;
+    Ok(!found.is_empty())
 }
 
 async fn read_record(store: &dyn Store) -> Result<HostRecord, OpenError> {

@@ -38,7 +38,7 @@ pub(crate) struct Host {
 /// What an admin may set, within what the design allows.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Orders of more units need approvals.
+    /// More units of a product for one site in thirty days need approvals.
     pub approval_units: u64,
     /// How old a message may be, in seconds.
     pub max_transit_seconds: u64,

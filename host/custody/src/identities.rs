@@ -6,7 +6,8 @@ use mintmark_crypto::random;
 use mintmark_exchange::canonical;
 use mintmark_exchange::identity::{self, BodyVersion, IdentityBody, PluginIdentity};
 use mintmark_exchange::message::{
-    self, CHUNK_BYTES_MAX, ChunkRef, HeadRef, Header, HostHeader, MessageHead, Purpose, Suite, Tail,
+    self, CHUNK_BYTES_MAX, ChunkRef, HEAD_BYTES_MAX, HeadRef, Header, HostHeader, MessageHead,
+    Purpose, Suite, Tail,
 };
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
@@ -20,6 +21,9 @@ use crate::disk::{self, peer::*, plugin::IdentityRecord};
 use crate::host::untrusted;
 use crate::tables;
 use crate::types::{Digest, Session};
+
+/// The longest file that can be an identity bundle.
+const IDENTITY_FILE_BYTES_MAX: u64 = (HEAD_BYTES_MAX + identity::BYTES_MAX) as u64;
 
 /// What an identity bundle said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Custody {
         file: &str,
     ) -> Result<ImportedIdentity, Refusal> {
         let mut call = self.begin(session, None).await?;
-        let content = call.staged(file).await?;
+        let content = call.staged(file, IDENTITY_FILE_BYTES_MAX).await?;
         let imported = call.take_identity(&content).await?;
         self.finish(call).await?;
         Ok(imported)
@@ -145,6 +149,7 @@ impl Call {
             plugins,
             transfer: body.transfer.clone(),
             fingerprint: Some(fingerprint),
+            made_at: body.made_at,
         };
         let changed = check_replacement(known.as_ref(), &record)?;
         let answer = ImportedIdentity {
@@ -252,6 +257,10 @@ fn check_replacement(known: Option<&PeerRecord>, new: &PeerRecord) -> Result<boo
     let Some(known) = known else { return Ok(true) };
     if known.fingerprint == new.fingerprint {
         return Ok(false);
+    }
+    if new.made_at < known.made_at {
+        let detail = "The cluster has said newer things of itself; export its identity again.";
+        return Err(Refusal::new(Reason::OutOfOrder, detail));
     }
     let same = |one: &[Vec<u8>], other: &[Vec<u8>]| first_key(one) == first_key(other);
     let transfer = known.transfer.is_empty() || same(&known.transfer, &new.transfer);

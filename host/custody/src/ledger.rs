@@ -66,6 +66,7 @@ impl Call {
             let body = canonical::encode(&checkpoint);
             signed.push(self.host.identity.sign_order(CHECKPOINT, body).encode());
         }
+        self.taint();
         // Refusals that were counted and have no row yet are on record before the next bundle.
         let counted = self.host.outcomes.drain();
         self.counted.extend(counted.iter().cloned());

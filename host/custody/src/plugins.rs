@@ -39,6 +39,8 @@ pub struct InstalledPlugin {
     pub size: u64,
     /// Whether calls go to it.
     pub active: bool,
+    /// Names of those whose signatures over the release were verified; empty: unsigned.
+    pub signers: Vec<String>,
 }
 
 impl Custody {
@@ -83,7 +85,14 @@ impl Custody {
         let size = component.len() as u64;
         call.view.write(
             place,
-            PluginRecord { measurement, security_version, size, parts, installed_at },
+            PluginRecord {
+                measurement,
+                security_version,
+                size,
+                parts,
+                installed_at,
+                signers: Vec::new(),
+            },
         );
         call.record(Event::PluginInstalled(PluginActivation {
             name: name.to_owned(),
@@ -160,6 +169,7 @@ impl Custody {
                 measurement: record.measurement,
                 size: record.size,
                 active,
+                signers: record.signers,
             });
         }
         Ok(plugins)

@@ -11,6 +11,8 @@ use mintmark_model::Refusal;
 
 use crate::call::Call;
 
+pub(crate) use importing::imported_digests;
+
 /// The HPKE `info` of key packages.
 const PACKAGE_INFO: &[u8] = b"mintmark key package v1";
 

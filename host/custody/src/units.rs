@@ -314,6 +314,11 @@ impl Call {
             decided
         })?;
         let number = reservation.number();
+        // A second lock besides the counters' bounds: no unit beyond the grant's total.
+        if number >= grant.terms.total {
+            let detail = "All units of the grant are taken; ask headquarters for more.";
+            return Err(Refusal::new(Reason::QuotaExhausted, detail));
+        }
         let serial = match serial {
             Some(given) => given.to_owned(),
             None => grant.product.serial.make(number).ok_or_else(|| {

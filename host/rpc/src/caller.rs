@@ -93,13 +93,16 @@ impl<K: Eq + Hash + Clone> Tally<K> {
 
     /// One more for `key`, until the token is dropped; none where it holds `max` already.
     pub(crate) fn take(&self, key: &K) -> Option<Token<K>> {
+        self.take_many(key, 1)
+    }
+
+    /// So many more for `key`, all of them or none.
+    pub(crate) fn take_many(&self, key: &K, many: usize) -> Option<Token<K>> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key.clone()).or_insert(0);
-        if *count >= self.max {
-            return None;
-        }
-        *count += 1;
-        Some(Token { counts: Arc::clone(&self.counts), key: key.clone() })
+        let held = counts.get(key).copied().unwrap_or(0);
+        let sum = held.checked_add(many).filter(|sum| *sum <= self.max)?;
+        counts.insert(key.clone(), sum);
+        Some(Token { counts: Arc::clone(&self.counts), key: key.clone(), many })
     }
 }
 
@@ -109,17 +112,18 @@ impl<K> Clone for Tally<K> {
     }
 }
 
-/// One of what a [`Tally`] counts.
+/// What somebody holds of what a [`Tally`] counts.
 pub(crate) struct Token<K: Eq + Hash> {
     counts: Arc<Mutex<HashMap<K, usize>>>,
     key: K,
+    many: usize,
 }
 
 impl<K: Eq + Hash> Drop for Token<K> {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.key) {
-            *count -= 1;
+            *count -= self.many;
             // A key that holds nothing is forgotten: the map is no larger than what is held.
             if *count == 0 {
                 counts.remove(&self.key);
@@ -141,6 +145,9 @@ mod tests {
         drop(held);
         assert!(tally.take(&"a").is_some());
         drop(other);
+        let both = tally.take_many(&"a", 2).unwrap();
+        assert!(tally.take_many(&"b", 3).is_none() && tally.take(&"a").is_none());
+        drop(both);
         assert!(tally.counts.lock().unwrap().is_empty());
     }
 

@@ -21,7 +21,9 @@ use tonic::{Status, body::Body, codegen::Service, service::Routes};
 use crate::{
     caller::{Caller, Tally, Token},
     host::Host,
-    limits, refusal, roles, routing,
+    limits, refusal,
+    requests::Requests,
+    roles, routing,
 };
 
 /// The first service of every connection.
@@ -31,6 +33,7 @@ pub(crate) struct Front {
     routes: Routes,
     calls: Arc<Semaphore>,
     calls_by_principal: Tally<Principal>,
+    requests: Requests,
 }
 
 /// Who serves a path.
@@ -49,6 +52,7 @@ impl Front {
             routes,
             calls: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             calls_by_principal: Tally::new(limits::CALLS_PER_PRINCIPAL_MAX),
+            requests: Requests::new(),
         }
     }
 
@@ -64,7 +68,9 @@ impl Front {
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Ok((place, Target::Plugin(route))) => {
-                let response = routing::serve(self.host.runtime, route, caller, request).await;
+                let runtime = self.host.runtime;
+                let plugin = routing::Plugin { runtime, route, caller, requests: self.requests };
+                let response = routing::serve(plugin, request).await;
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Err(status) => status.into_http(),

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod proto;
 mod reflection;
 pub mod refusal;
+mod requests;
 mod roles;
 mod routing;
 mod server;

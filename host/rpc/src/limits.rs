@@ -34,13 +34,27 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 pub const CALLS_MAX: usize = 4096;
 
 /// Of these, for one principal.
-pub const CALLS_PER_PRINCIPAL_MAX: usize = 1024;
+pub const CALLS_PER_PRINCIPAL_MAX: usize = 256;
 
 /// From a call's headers to its answer's; uploads resume after it.
 pub const CALL_MAX: Duration = Duration::from_secs(300);
 
 /// Between two messages of a stream.
 pub const MESSAGE_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// From the one message of a unary call to plugins to the end of the request, which every client
+/// sends at once.
+pub const UNARY_END_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Requests to plugins that the host holds at once, together. A message beyond it waits for
+/// [`REQUEST_WAIT_MAX`], then it is refused with `UNAVAILABLE`.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Of these, for one principal. More are refused at once.
+pub const REQUEST_BYTES_PER_PRINCIPAL_MAX: usize = 128 * 1024 * 1024;
+
+/// See [`REQUEST_BYTES_MAX`].
+pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// One message, in either direction: what a plugin can take and give.
 pub const MESSAGE_BYTES_MAX: usize = mintmark_runtime::MESSAGE_BYTES_MAX;
@@ -103,3 +117,6 @@ const _: () = assert!(CHUNK_BYTES_MAX < MESSAGE_BYTES_MAX && FETCH_BYTES < MESSA
 const _: () = assert!(HANDSHAKES_PER_ADDRESS_MAX < HANDSHAKES_MAX);
 const _: () = assert!(CONNECTIONS_PER_PRINCIPAL_MAX < CONNECTIONS_MAX);
 const _: () = assert!(CALLS_PER_PRINCIPAL_MAX < CALLS_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX <= REQUEST_BYTES_PER_PRINCIPAL_MAX);
+const _: () = assert!(REQUEST_BYTES_PER_PRINCIPAL_MAX < REQUEST_BYTES_MAX);
+const _: () = assert!(REQUEST_BYTES_MAX <= u32::MAX as usize);

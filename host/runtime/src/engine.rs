@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
     WasmBacktraceDetails,
 };
 
@@ -57,7 +57,11 @@ impl Machine {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(limits.handles as usize);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|mut store| {
+            // Only the guest's own code comes here.
+            store.data_mut().set_in_guest();
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_epoch_deadline(1);
         store
     }

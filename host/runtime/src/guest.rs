@@ -12,6 +12,9 @@ use crate::failure::Stop;
 use crate::log::CallLog;
 use crate::state::State;
 
+/// The budget that a deadline bounds.
+pub(crate) const TIME: &str = "time";
+
 /// An instance and its store.
 pub(crate) struct Guest {
     store: Store<State>,
@@ -27,6 +30,9 @@ pub(crate) enum Ran<T> {
     Overtaken,
     /// A budget ran out: time, memory, calls, bytes.
     Exceeded(&'static str),
+    /// Its time ran out while a host function kept it waiting: the host is busy, or others hold
+    /// what it asked for.
+    Delayed,
     /// It trapped; the text is for admins and authors.
     Trapped(String),
 }
@@ -52,7 +58,10 @@ impl Guest {
             let (store, exports) = self.instance(plugin).await?;
             exports.mintmark_plugin_service().call_call(store, service, method, message).await
         };
-        ran(tokio::time::timeout(time, run).await)
+        match ran(tokio::time::timeout(time, run).await) {
+            Ran::Exceeded(TIME) if self.store.data().is_in_host() => Ran::Delayed,
+            ran => ran,
+        }
     }
 
     /// Runs `describe` of the plugin, during which imports refuse to answer.
@@ -93,7 +102,7 @@ fn ran<T>(result: Result<wasmtime::Result<T>, tokio::time::error::Elapsed>) -> R
     let error = match result {
         Ok(Ok(value)) => return Ran::Returned(value),
         Ok(Err(error)) => error,
-        Err(_) => return Ran::Exceeded("time"),
+        Err(_) => return Ran::Exceeded(TIME),
     };
     match (error.downcast_ref::<Stop>(), error.downcast_ref::<Trap>()) {
         (Some(Stop::Rerun), _) => Ran::Overtaken,

@@ -18,7 +18,7 @@ use crate::bindings::exports::mintmark::plugin::service::Status;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::escape::escaped;
 use crate::gate::{Turn, wait};
-use crate::guest::{Guest, Ran};
+use crate::guest::{Guest, Ran, TIME};
 use crate::log::CallLog;
 use crate::plugin::Plugin;
 use crate::refused::{PluginStatus, Refused};
@@ -141,6 +141,8 @@ impl Invocation {
         match &ran {
             Ran::Returned(_) | Ran::Overtaken => plugin.breaker.returned(),
             Ran::Exceeded(_) | Ran::Trapped(_) => self.count_fault(plugin),
+            // No fault of the plugin's: one contended subject may not close it to everybody.
+            Ran::Delayed => {}
         }
         let Some(call) = call else { return Next::Answer(Err(Refused::fault())) };
         if call.must_rerun() || matches!(ran, Ran::Overtaken) {
@@ -217,6 +219,10 @@ impl Invocation {
 fn verdict(plugin: &Plugin, call: &Call, ran: Ran<Result<Vec<u8>, Status>>) -> (Reason, Refused) {
     let (name, request) = (plugin.name(), call.request_id());
     match ran {
+        Ran::Delayed => {
+            tracing::warn!(target: "plugin", plugin = name, request, "the host took too long");
+            (Reason::BudgetExceeded, Refused::exceeded(TIME))
+        }
         Ran::Returned(Err(status)) => {
             let status = PluginStatus::from(status);
             (status.outcome(), Refused::Plugin(status))

@@ -75,7 +75,7 @@ impl Plugin {
             Ran::Returned(description) => agree(&description, &self.inspected.manifest),
             Ran::Trapped(text) => Err(Error::description(&format!("it traps: {text}"))),
             Ran::Exceeded(what) => Err(Error::description(&format!("its {what} ran out"))),
-            Ran::Overtaken => Err(Error::description("it asks for a call")),
+            Ran::Overtaken | Ran::Delayed => Err(Error::description("it asks for a call")),
         }
     }
 }

@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use tokio::sync::{Mutex, Semaphore};
 
 use mintmark_custody::{Custody, Digest, InstalledPlugin, Session};
-use mintmark_model::Refusal;
+use mintmark_model::{Reason, Refusal};
 
 use crate::code::Compiler;
 use crate::component::Inspected;
@@ -117,10 +117,20 @@ impl Runtime {
 
     /// Makes an installed version the one that answers. Running calls finish on the version before.
     ///
+    /// It runs in a task of its own: who hangs up during the commit does not leave the routes
+    /// behind what custody says is active.
+    ///
     /// # Errors
     ///
     /// [`Error::Absent`]; [`Error::ServiceTaken`]; custody's refusal.
     pub async fn activate(&self, session: Session, measurement: &Digest) -> Result<(), Error> {
+        let (runtime, measurement) = (self.clone(), *measurement);
+        let activating = async move { runtime.activate_to_end(session, &measurement).await };
+        let panicked = || Error::Refused(Refusal::new(Reason::Unavailable, "Activation failed."));
+        tokio::spawn(activating).await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    async fn activate_to_end(&self, session: Session, measurement: &Digest) -> Result<(), Error> {
         let _changing = self.0.changing.lock().await;
         let component = self.0.custody.plugin_component(measurement).await?;
         let plugin = Arc::new(self.prepare(component).await?);

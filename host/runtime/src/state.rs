@@ -33,6 +33,9 @@ pub(crate) struct State {
     limits: Limits,
     budget: Budget,
     deadline: Instant,
+    /// Set when the guest asks custody, cleared at a tick of the epoch, which only its own code
+    /// meets. A call is suspended in a host function or at a tick; so while it is, this says where.
+    in_host: bool,
     /// Memory and tables, summed by wasmtime's callbacks.
     pub(crate) limiter: Limiter,
 }
@@ -51,6 +54,7 @@ impl State {
             log,
             budget: Budget::of(&limits),
             deadline: Instant::now(),
+            in_host: false,
             limiter: Limiter { memory_bytes_left: limits.memory_bytes, ..Limiter::default() },
             limits,
         }
@@ -64,6 +68,7 @@ impl State {
         self.call = call;
         self.budget = Budget::of(&self.limits);
         self.deadline = Instant::now() + self.time();
+        self.in_host = false;
     }
 
     /// The call, taken out to be ended; and its log.
@@ -87,6 +92,16 @@ impl State {
         &self.log
     }
 
+    /// Notes that the guest's own code runs.
+    pub(crate) const fn set_in_guest(&mut self) {
+        self.in_host = false;
+    }
+
+    /// Whether a suspended call waits for custody, and not for its turn to compute.
+    pub(crate) const fn is_in_host(&self) -> bool {
+        self.in_host
+    }
+
     /// Whether the guest has closed every handle, so that none can come to name another call's
     /// object.
     pub(crate) fn has_no_handles(&self) -> bool {
@@ -106,7 +121,10 @@ impl State {
         self.budget.count_call()?;
         self.budget.count_bytes(bytes)?;
         match &mut self.call {
-            Some(call) => Ok((call, &mut self.table)),
+            Some(call) => {
+                self.in_host = true;
+                Ok((call, &mut self.table))
+            }
             None => Err(absent().into()),
         }
     }
@@ -114,6 +132,14 @@ impl State {
     /// Counts a host call that works on handles alone.
     pub(crate) fn enter_table(&mut self) -> Result<&mut ResourceTable, Failure> {
         self.budget.count_call()?;
+        Ok(&mut self.table)
+    }
+
+    /// Counts bytes that the host keeps behind a handle, and gives the table for it. A body may be
+    /// as large as the budget of bytes, which it is taken from when it is read; so what is kept has
+    /// as much of its own.
+    pub(crate) fn keep(&mut self, bytes: u64) -> Result<&mut ResourceTable, Failure> {
+        self.budget.count_kept(bytes)?;
         Ok(&mut self.table)
     }
 
@@ -141,12 +167,15 @@ fn absent() -> Refusal {
 struct Budget {
     calls: u32,
     bytes: u64,
+    /// What may be kept behind handles. Closing them gives nothing back.
+    kept: u64,
     told: bool,
 }
 
 impl Budget {
     const fn of(limits: &Limits) -> Self {
-        Self { calls: limits.host_calls, bytes: limits.host_bytes, told: false }
+        let bytes = limits.host_bytes;
+        Self { calls: limits.host_calls, bytes, kept: bytes, told: false }
     }
 
     fn count_call(&mut self) -> Result<(), Failure> {
@@ -160,6 +189,14 @@ impl Budget {
     fn count_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
         match self.bytes.checked_sub(bytes as u64) {
             Some(left) => self.bytes = left,
+            None => return Err(self.exceeded("bytes")),
+        }
+        Ok(())
+    }
+
+    fn count_kept(&mut self, bytes: u64) -> Result<(), Failure> {
+        match self.kept.checked_sub(bytes) {
+            Some(left) => self.kept = left,
             None => return Err(self.exceeded("bytes")),
         }
         Ok(())
@@ -239,6 +276,16 @@ mod tests {
         assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert!(!limiter.table_growing(0, usize::MAX, None).unwrap());
+    }
+
+    #[test]
+    fn w13_what_the_host_keeps_for_a_guest_is_bounded() {
+        let mut state = State::new(Limits { host_bytes: 10, ..Limits::default() });
+        assert!(state.keep(6).is_ok() && state.keep(4).is_ok());
+        assert!(state.answer(10).is_ok(), "what is kept can be read");
+        let Err(Failure::Refused(refusal)) = state.keep(1) else { panic!("refused") };
+        assert_eq!(refusal.reason, Reason::BudgetExceeded);
+        assert!(matches!(state.keep(1), Err(Failure::Trap(_))));
     }
 
     #[test]

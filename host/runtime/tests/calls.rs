@@ -5,6 +5,8 @@
 mod guests;
 mod site;
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use mintmark_model::Reason;
@@ -41,6 +43,21 @@ impl Bench {
         let measurement = self.runtime.install(session, component).await?.measurement;
         let session = self.site.session("activate", &measurement);
         self.runtime.activate(session, &measurement).await
+    }
+
+    /// So many calls at once as open the breaker where each is a fault; all are too slow.
+    async fn all_too_slow(&self, message: &'static str) {
+        let calls: Vec<_> = (0..32)
+            .map(|_| {
+                let (runtime, route) = (self.runtime.clone(), self.runtime.route(ONE).unwrap());
+                let session = self.site.session(ONE, message.as_bytes());
+                tokio::spawn(async move { runtime.call(&route, session, message.into()).await })
+            })
+            .collect();
+        for call in calls {
+            let refused = call.await.unwrap().unwrap_err();
+            assert_eq!(reason(&refused), Reason::BudgetExceeded);
+        }
     }
 
     async fn call(&self, message: &'static str) -> Result<u32, Refused> {
@@ -92,6 +109,17 @@ async fn w14_a_trap_and_a_loop_are_the_hosts_words_and_leave_nothing() {
     assert_eq!(reason(&bench.call("t").await.unwrap_err()), Reason::PluginFault);
     assert_eq!(reason(&bench.call("l").await.unwrap_err()), Reason::BudgetExceeded);
     assert_eq!(bench.call("a").await, Ok(1));
+}
+
+#[tokio::test]
+async fn w15_who_loops_is_left_alone_and_who_waits_for_others_is_not() {
+    let bench = Bench::new().await;
+    bench.site.stalls.store(true, Ordering::Relaxed);
+    bench.all_too_slow("a").await;
+    bench.site.stalls.store(false, Ordering::Relaxed);
+    assert_eq!(bench.call("a").await, Ok(1));
+    bench.all_too_slow("l").await;
+    assert_eq!(reason(&bench.call("a").await.unwrap_err()), Reason::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,6 +177,27 @@ async fn g10_who_hangs_up_does_not_stop_what_runs() {
     while bench.call("a").await.is_ok_and(|count| count == own + 1) {
         own += 1;
     }
+}
+
+#[tokio::test]
+async fn g10_who_hangs_up_does_not_stop_an_activation() {
+    let bench = Bench::empty().await;
+    let component = component(&COUNTER);
+    let session = bench.site.session("install", &component);
+    let measurement = bench.runtime.install(session, &component).await.unwrap().measurement;
+    let session = bench.site.session("activate", &measurement);
+    let mut activating = Box::pin(bench.runtime.activate(session, &measurement));
+    let hung_up = tokio::select! {
+        biased;
+        _ = &mut activating => false,
+        () = std::future::ready(()) => true,
+    };
+    drop(activating);
+    assert!(hung_up, "the activation had not ended");
+    while bench.runtime.route(ONE).is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.call("a").await, Ok(1));
 }
 
 #[tokio::test]

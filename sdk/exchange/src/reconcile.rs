@@ -31,6 +31,7 @@ mod report;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod units;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,8 @@ pub(crate) struct PeerRecord {
     pub(crate) transfer: Vec<Vec<u8>>,
     /// SHA-256 of the identity bundle; none for a peer that was learned from its messages.
     pub(crate) fingerprint: Option<[u8; 32]>,
+    /// When the peer said so, in its own time: an older bundle is not believed over a newer one.
+    pub(crate) made_at: u64,
     /// Measurements of its plugins that this host trusts, by name.
     pub(crate) trusted: Vec<(String, [u8; 32])>,
 }
@@ -29,8 +31,10 @@ pub(crate) struct PeerPlugin {
 pub(crate) struct MessageRecord {
     pub(crate) purpose: String,
     pub(crate) accepted_at: u64,
-    /// What an import made of it, such as the entitlement's id.
-    pub(crate) made: String,
+    /// About where in the ledger to look.
+    pub(crate) row: String,
+    /// Taken off its stream by a call that then failed: it may be opened again.
+    pub(crate) open_again: bool,
 }
 
 /// A stream of messages between headquarters and a site, at either end.

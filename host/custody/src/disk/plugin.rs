@@ -10,6 +10,8 @@ pub(crate) struct PluginRecord {
     pub(crate) size: u64,
     pub(crate) parts: u32,
     pub(crate) installed_at: u64,
+    /// Names of those whose signatures over the release were verified.
+    pub(crate) signers: Vec<String>,
 }
 
 /// The identity of a plugin's name. Its keys survive upgrades; its certificates name the active

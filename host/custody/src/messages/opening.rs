@@ -5,16 +5,19 @@
 
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::hpke::Receiver;
-use mintmark_exchange::message::{HeadError, Header, MessageHead, Purpose, TAG_BYTES};
+use mintmark_exchange::message::{
+    HEAD_BYTES_MAX, HeadError, Header, MessageHead, Purpose, Stream, TAG_BYTES,
+};
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::{Usage, VerifiedChain};
 use mintmark_pki::{LeafKind, LeafUsage};
 use mintmark_store::Key;
 
+use super::stream::stream_place;
 use super::{parse_purpose, sender_role};
-use crate::call::Call;
-use crate::disk::peer::MessageRecord;
+use crate::call::{Arrival, Call};
+use crate::disk::{self, host::FileRecord, peer::MessageRecord};
 use crate::host::untrusted;
 use crate::tables;
 use crate::types::{Digest, PeerIdentity};
@@ -86,14 +89,17 @@ impl Call {
         if !self.plugin()?.receives.iter().any(|claimed| claimed == purpose) {
             return Err(Refusal::denied("The plugin may not receive messages for this purpose."));
         }
-        let content = self.staged(file).await?;
-        let (head, length) = MessageHead::parse(&content).map_err(|error| refuse_head(&error))?;
-        self.refuse_replay(&head.digest()).await?;
+        let record = self.staged_record(file).await?;
+        let prefix = self.staged_range(file, &record, 0, HEAD_BYTES_MAX).await?;
+        let (head, length) = MessageHead::parse(&prefix).map_err(|error| refuse_head(&error))?;
+        let again = self.refuse_replay(&head.digest()).await?;
         let chain = self.verify_head(&head, parsed)?;
         let sender = self.trusted_sender(&chain, parsed).await?;
         self.check_recipient(head.header()).await?;
-        self.check_stream(&sender, head.header(), &head.digest()).await?;
-        let body = self.decrypt_body(&head, &content[length..]).await?;
+        if !again {
+            self.check_stream(&sender, head.header(), &head.digest()).await?;
+        }
+        let body = self.read_body(file, &record, &head, length as u64).await?;
         let opened = OpenedMessage {
             purpose: parsed,
             sender,
@@ -103,10 +109,59 @@ impl Call {
             body,
         };
         if let Some(stream) = &head.header().host.stream {
-            self.take_from_stream(&opened.sender, stream, head.digest()).await?;
+            if !again {
+                self.arrive(&opened, stream).await?;
+            }
             self.accept(&opened, Some(stream.sequence)).await?;
         }
         Ok(opened)
+    }
+
+    /// The chunks of a message whose head was believed, decrypted. Nothing of a file that is longer
+    /// or shorter than its head says is read.
+    async fn read_body(
+        &mut self,
+        file: &str,
+        record: &FileRecord,
+        head: &MessageHead,
+        from: u64,
+    ) -> Result<Vec<u8>, Refusal> {
+        let chunk_bytes = head.chunk_bytes();
+        if record.length != from.saturating_add(chunk_bytes) {
+            tracing::warn!("a message has other chunks than its head says");
+            return Err(untrusted());
+        }
+        let limit = usize::try_from(chunk_bytes).unwrap_or(usize::MAX);
+        let sealed = self.staged_range(file, record, from, limit).await?;
+        self.decrypt_body(head, &sealed).await
+    }
+
+    /// Takes a message off headquarters' stream, whatever the call makes of it.
+    async fn arrive(&mut self, opened: &OpenedMessage, stream: &Stream) -> Result<(), Refusal> {
+        let places =
+            [stream_place(&opened.sender.cluster), Key::new(tables::MESSAGES, opened.digest)];
+        let mut reads = Vec::with_capacity(places.len());
+        for place in &places {
+            reads.push((place.clone(), self.view.peek_versioned(place).await?.1));
+        }
+        let moved = self.take_from_stream(&opened.sender, stream, opened.digest).await?;
+        let message = MessageRecord { open_again: true, ..self.message_record(opened) };
+        let [at_stream, at_message] = places;
+        self.arrival = Some(Arrival {
+            reads,
+            writes: vec![(at_stream, disk::write(moved)), (at_message, disk::write(message))],
+            event: opened_event(opened, Some(stream.sequence)),
+        });
+        Ok(())
+    }
+
+    fn message_record(&self, opened: &OpenedMessage) -> MessageRecord {
+        MessageRecord {
+            purpose: opened.purpose.name().to_owned(),
+            accepted_at: self.now_ms(),
+            row: self.position_hint(),
+            open_again: false,
+        }
     }
 
     /// Says that a message is done with: its bytes answer `REPLAYED` from now on.
@@ -128,18 +183,9 @@ impl Call {
         message: &OpenedMessage,
         sequence: Option<u64>,
     ) -> Result<(), Refusal> {
-        let record = MessageRecord {
-            purpose: message.purpose.name().to_owned(),
-            accepted_at: self.now_ms(),
-            made: self.position_hint(),
-        };
+        let record = self.message_record(message);
         self.view.write(Key::new(tables::MESSAGES, message.digest), record);
-        self.record(Event::MessageOpened {
-            purpose: message.purpose,
-            peer: message.sender.cluster.clone(),
-            digest: message.digest,
-            sequence,
-        });
+        self.record(opened_event(message, sequence));
         Ok(())
     }
 
@@ -150,15 +196,20 @@ impl Call {
         head.map_or(0, |head| head.sequence).saturating_add(1).to_string()
     }
 
-    async fn refuse_replay(&mut self, digest: &Digest) -> Result<(), Refusal> {
+    /// Refuses a message that was taken before; true for one that a call took and could not use.
+    async fn refuse_replay(&mut self, digest: &Digest) -> Result<bool, Refusal> {
         let known: Option<MessageRecord> = self.read(&Key::new(tables::MESSAGES, *digest)).await?;
-        let Some(known) = known else { return Ok(()) };
+        let known = match known {
+            None => return Ok(false),
+            Some(known) if known.open_again => return Ok(true),
+            Some(known) => known,
+        };
         let detail = "The message was taken before; nothing changed.";
         Err(Refusal::new(Reason::Replayed, detail)
             .with("digest", hex::encode(digest))
             .with("purpose", known.purpose)
             .with("accepted-at", known.accepted_at.to_string())
-            .with("row", known.made))
+            .with("row", known.row))
     }
 
     /// Chain, age, role and signature.
@@ -242,6 +293,15 @@ impl Call {
             body.extend_from_slice(opened.expose());
         }
         Ok(body)
+    }
+}
+
+fn opened_event(message: &OpenedMessage, sequence: Option<u64>) -> Event {
+    Event::MessageOpened {
+        purpose: message.purpose,
+        peer: message.sender.cluster.clone(),
+        digest: message.digest,
+        sequence,
     }
 }
 

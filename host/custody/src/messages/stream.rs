@@ -107,13 +107,14 @@ impl Call {
         sender: &PeerIdentity,
         stream: &Stream,
         digest: Digest,
-    ) -> Result<(), Refusal> {
+    ) -> Result<StreamRecord, Refusal> {
         let mut record = self.stream_record(&sender.cluster).await?;
         record.sequence = stream.sequence;
         record.digest = digest;
         record.head = stream.head.as_ref().map(held_record);
-        self.view.write(stream_place(&sender.cluster), record);
-        self.learn_peer(&sender.cluster, stream).await
+        self.view.write(stream_place(&sender.cluster), record.clone());
+        self.learn_peer(&sender.cluster, stream).await?;
+        Ok(record)
     }
 
     /// Whether this node's own ledger has the row that headquarters holds.
@@ -175,8 +176,10 @@ impl Call {
             plugins: Vec::new(),
             transfer: Vec::new(),
             fingerprint: None,
+            made_at: 0,
             trusted: Vec::new(),
         });
+        record.made_at = record.made_at.max(stream.sent_at);
         let mut plugins = Vec::new();
         for plugin in &stream.certificates {
             plugins.push(self.verified_plugin(cluster, plugin, stream.sent_at)?);
@@ -210,7 +213,7 @@ impl Call {
     }
 }
 
-fn stream_place(cluster: &str) -> Key {
+pub(super) fn stream_place(cluster: &str) -> Key {
     Key::new(tables::STREAMS, cluster.as_bytes())
 }
 

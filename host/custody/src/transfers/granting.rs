@@ -24,6 +24,9 @@ use crate::permit::{Certify, Export, LoadedKey};
 use crate::tables;
 use crate::types::ExportedGrant;
 
+/// Over how long credits are added up for the approval threshold.
+const CREDIT_WINDOW_MS: u64 = 30 * 86_400_000;
+
 /// The keys that go under a grant, as they were read.
 struct GrantKeys {
     product_ca: Option<LoadedKey>,
@@ -58,8 +61,9 @@ impl Call {
         if !self.host.identity.is_headquarters() {
             return Err(Refusal::denied("Only headquarters grants."));
         }
-        let proposal = self.check_proposal(proposal)?;
+        let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
+        self.check_credit(&recipient, &proposal).await?;
         let transfer = first_key(&peer.transfer, self.now_ms())?;
         let mut keys = self.grant_keys(product_ca, batch_key, key_set).await?;
         check_keys(&proposal, &keys)?;
@@ -91,16 +95,24 @@ impl Call {
         Ok(self.sign_grant(&grant, packages))
     }
 
-    fn check_proposal(&self, proposal: &[u8]) -> Result<GrantProposal, Refusal> {
-        let proposal = GrantProposal::decode(proposal)
-            .map_err(|_| Refusal::new(Reason::TermsInvalid, "The proposal is malformed."))?;
-        proposal.check().map_err(|error| terms_invalid(&error))?;
-        if proposal.terms.total > self.host.settings.approval_units {
-            let most = self.host.settings.approval_units;
-            let detail = format!("Orders of more than {most} units need approvals.");
+    /// Counts what a site is credited of a product in thirty days; beyond the threshold people
+    /// must agree, however many orders it is cut into.
+    async fn check_credit(&mut self, site: &str, proposal: &GrantProposal) -> Result<(), Refusal> {
+        let place = tables::pair(tables::CREDITS, site, &proposal.product.id);
+        let mut credits: Vec<(u64, u64)> = self.read(&place).await?.unwrap_or_default();
+        let since = self.now_ms().saturating_sub(CREDIT_WINDOW_MS);
+        credits.retain(|(at, _)| *at > since);
+        credits.push((self.now_ms(), proposal.terms.total));
+        let sum = credits.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
+        let most = self.host.settings.approval_units;
+        if sum > most {
+            let detail = format!(
+                "More than {most} units of a product for one site in 30 days need approvals."
+            );
             return Err(Refusal::new(Reason::ApprovalRequired, detail));
         }
-        Ok(proposal)
+        self.view.write(place, credits);
+        Ok(())
     }
 
     async fn grant_keys(
@@ -245,6 +257,13 @@ fn is_for(kind: &KeyKind, proposal: &GrantProposal) -> bool {
         }
         _ => false,
     }
+}
+
+fn check_proposal(proposal: &[u8]) -> Result<GrantProposal, Refusal> {
+    let proposal = GrantProposal::decode(proposal)
+        .map_err(|_| Refusal::new(Reason::TermsInvalid, "The proposal is malformed."))?;
+    proposal.check().map_err(|error| terms_invalid(&error))?;
+    Ok(proposal)
 }
 
 pub(super) fn terms_invalid(error: &TermsError) -> Refusal {

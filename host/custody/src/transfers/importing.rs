@@ -20,6 +20,7 @@ use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
 use crate::tables;
 use crate::types::ImportedGrant;
+use crate::view::View;
 
 impl Call {
     /// Makes the allotment and its keys, once.
@@ -29,6 +30,11 @@ impl Call {
     /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `WRONG_PLUGIN`, `TERMS_INVALID`; `REPLAYED` for an id
     /// that was imported before.
     pub async fn import_grant(&mut self, order: &[u8]) -> Result<ImportedGrant, Refusal> {
+        let imported = self.import_whole(order).await;
+        self.whole(imported)
+    }
+
+    async fn import_whole(&mut self, order: &[u8]) -> Result<ImportedGrant, Refusal> {
         self.check_claim("import")?;
         let package = GrantPackage::decode(order).map_err(|_| untrusted())?;
         let grant = self.verify_grant(&package)?;
@@ -203,6 +209,16 @@ impl Call {
         let found = self.view.peek_range(&Range::all(tables::ALLOTMENTS, Vec::new())).await?;
         found.into_iter().map(|(key, value)| Ok((key, crate::disk::read(&value)?))).collect()
     }
+}
+
+/// What the platform is to remember of all that this store has imported.
+pub(crate) async fn imported_digests(view: &View) -> Result<Vec<[u8; 32]>, Refusal> {
+    let found = view.peek_range(&Range::all(tables::ALLOTMENTS, Vec::new())).await?;
+    let name = |key: &Key| {
+        let start = key.key.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&key.key[start..]).into_owned()
+    };
+    Ok(found.iter().map(|(key, _)| remembered(&name(key))).collect())
 }
 
 /// What the platform remembers of an entitlement, for ever.

@@ -82,6 +82,11 @@ impl Call {
     ///
     /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`; `OUT_OF_ORDER` for a head that this ledger does not have.
     pub async fn import_receipt(&mut self, order: &[u8]) -> Result<ImportedReceipt, Refusal> {
+        let imported = self.import_receipt_whole(order).await;
+        self.whole(imported)
+    }
+
+    async fn import_receipt_whole(&mut self, order: &[u8]) -> Result<ImportedReceipt, Refusal> {
         self.check_claim("import")?;
         let order = SignedOrder::decode(order).map_err(|_| untrusted())?;
         let body: ReceiptBody = order.open().map_err(|_| untrusted())?;

@@ -29,6 +29,7 @@ impl Call {
     ) -> Result<UnitStatus, Refusal> {
         let wanted = unit.grant.terms.confirm_proof;
         let now = self.now_ms();
+        self.check_own_unit(unit).await?;
         let work = self.work(unit).await?;
         if work.now.state() == UnitState::Confirmed {
             return Ok(status(unit.number, &work.now));
@@ -58,6 +59,7 @@ impl Call {
         detail: &str,
     ) -> Result<UnitStatus, Refusal> {
         check_detail(detail)?;
+        self.check_own_unit(unit).await?;
         let most = unit.grant.terms.max_attempts_per_subject;
         let now = self.now_ms();
         let work = self.work(unit).await?;

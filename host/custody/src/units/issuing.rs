@@ -185,7 +185,9 @@ impl Call {
             }
         };
         self.pin(unit, &public_key).await?;
-        let certificate = self.certify(unit, &public_key, fields).await?;
+        // The key is pinned: without its certificate nothing of this call is kept.
+        let certificate = self.certify(unit, &public_key, fields).await;
+        let certificate = self.whole(certificate)?;
         Ok(ArtefactRecord {
             public_key,
             certificate,
@@ -261,6 +263,15 @@ impl Call {
                 Refusal::invalid("The certificate's fields do not fit the profile.")
             },
         )
+    }
+
+    /// What a tester program says of a device counts only for its own devices; people answer for
+    /// what they say.
+    pub(super) async fn check_own_unit(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+        match self.session.principal.role {
+            Role::Station => self.check_station(unit).await,
+            _ => Ok(()),
+        }
     }
 
     /// A unit belongs to the station that reserved it.

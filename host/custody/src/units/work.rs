@@ -114,8 +114,7 @@ impl UnitWork {
             _ => UNUSED,
         };
         let to = Counters::position(record.state());
-        let allowance = self.grant.terms.scrap_allowance;
-        counting.shift(&self.grant.entitlement, from, to, allowance);
+        counting.shift(&self.grant.entitlement, from, to, &self.grant.terms);
     }
 
     /// The unit is committed.

@@ -44,8 +44,9 @@ impl wit::Host for State {
     ) -> Result<Resource<OpenedMessage>, Failure> {
         bounds::text("purpose", &purpose)?;
         bounds::text("file", &file)?;
-        let (call, table) = self.enter(0)?;
-        Ok(table.push(call.open_message(&purpose, &file).await?)?)
+        let (call, _) = self.enter(0)?;
+        let opened = call.open_message(&purpose, &file).await?;
+        Ok(self.keep(opened.length())?.push(opened)?)
     }
 }
 

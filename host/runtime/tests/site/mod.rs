@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod stall;
+
 use std::sync::Arc;
 
 use cap_tempfile::{TempDir, ambient_authority};
@@ -18,6 +20,8 @@ use mintmark_pki::{ClusterPath, ClusterRole, TrustKind, Validity, VerifiedCsr, i
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_store::{Identity, Memory, Store};
 
+use stall::{Stalling, Stalls};
+
 /// The time at the site: it stands still.
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -25,6 +29,7 @@ const NOW_MS: u64 = 1_800_000_000_000;
 pub(crate) struct Site {
     pub(crate) custody: Custody,
     pub(crate) cache: TempDir,
+    pub(crate) stalls: Stalls,
     _platform: TempDir,
 }
 
@@ -47,7 +52,8 @@ impl Site {
         let platform = Arc::new(EmulatedPlatform::create(&dir).unwrap());
         let store_id = random::array();
         let identity = Identity { store_id, node: "n1".to_owned() };
-        let store: Arc<dyn Store> = Arc::new(Memory::new(&identity));
+        let (store, stalls) = (Arc::new(Memory::new(&identity)), Stalls::default());
+        let store: Arc<dyn Store> = Arc::new(Stalling { store, stalls: Arc::clone(&stalls) });
         let cluster = ClusterPath::new("acme", ClusterRole::Site, "shenzhen").unwrap();
         let asked = genesis::prepare(&store, &store_id, &*platform, &cluster, "n1").await.unwrap();
         let admin = new_key();
@@ -57,7 +63,7 @@ impl Site {
         let csr = request::csr(&admin, "root").unwrap();
         let (custody, _) = genesis::install(parts, answer, ("root", &csr)).await.unwrap();
         let cache = cap_tempfile::tempdir(ambient_authority()).unwrap();
-        Self { custody, cache, _platform: dir }
+        Self { custody, cache, stalls, _platform: dir }
     }
 
     /// A session of the admin.

@@ -3,21 +3,23 @@
 //! Nothing that a row says is believed before this reading has come to the bundle's end: the
 //! second reading writes into the device register, and must see authentic rows alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::{self, BundleHead, CHECKPOINTS_MAX, FRAME_BYTES_MAX},
-    canonical::{self, is_name},
+    canonical::{self, Digest, is_name},
     checkpoint::{self, Checkpoint, Position},
     grant::is_entitlement,
     merkle::Tree,
+    message::HeadRef,
     order,
     reconcile::{
         FindingKind,
         report::{Findings, Place},
         state::Heads,
+        trail::Trail,
     },
     row::{Event, Row, Started},
     verify::Verify,
@@ -32,9 +34,17 @@ pub(super) struct ChainCheck {
     pub(super) whole: bool,
     last: Position,
     tree: Tree,
+    /// Known rows of the present ledger, with those that were read.
+    trail: Trail,
+    /// The rows read last, oldest first.
+    recent: VecDeque<Position>,
     /// True once a row of the present node does not follow: what comes after says nothing.
     broken: bool,
 }
+
+/// How many rows after a bundle's end the row that names the end is looked for: rows of other
+/// calls may come between.
+const RECENT_MAX: usize = 32;
 
 /// Reads a bundle's first frame and verifies its checkpoints; `None` if one does not hold.
 pub(super) fn open_head(
@@ -98,32 +108,43 @@ fn is_sound(read: &Checkpoint, earlier: &[Checkpoint]) -> bool {
 
 impl ChainCheck {
     pub(super) fn new(heads: BTreeMap<String, Heads>) -> Self {
-        Self { heads, whole: true, last: Position::default(), tree: Tree::new(), broken: false }
+        Self {
+            heads,
+            whole: true,
+            last: Position::default(),
+            tree: Tree::new(),
+            trail: Trail::default(),
+            recent: VecDeque::new(),
+            broken: false,
+        }
     }
 
     /// Begins a checkpoint: does it continue what is held of the node?
     pub(super) fn begin(&mut self, checkpoint: &Checkpoint, findings: &mut Findings) {
         self.last = checkpoint.from;
         self.tree = Tree::new();
+        self.recent.clear();
         self.broken = false;
         let from = checkpoint.from;
         let node = checkpoint.node.as_str();
         let held = self.heads.get(node).cloned().unwrap_or_default();
-        let fresh = checkpoint.incarnation > held.incarnation || held.position.sequence == 0;
-        if !fresh && checkpoint.incarnation < held.incarnation {
-            return self.check_replaced(checkpoint, &held, findings);
-        }
-        let position = if fresh { 0 } else { held.position.sequence };
-        if from.sequence > position {
+        self.trail = held.trail_of(checkpoint.incarnation);
+        let position = held.last_of(checkpoint.incarnation).sequence;
+        if checkpoint.incarnation < held.incarnation && checkpoint.to.sequence > position {
+            // A ledger that a later one has replaced may be shown again, but not go on.
+            let place = Place { node, row: Some(position + 1), entitlement: None };
+            findings.breach(FindingKind::Fork, place, "a ledger goes on that was replaced");
+            self.whole = false;
+        } else if from.sequence > position {
             let place = Place { node, row: Some(position + 1), entitlement: None };
             let text =
                 format!("rows {} to {} are in an earlier bundle", position + 1, from.sequence);
             findings.hold(FindingKind::MissingBundle, place, text);
             self.whole = false;
-        } else if !fresh && held.hash_at(from.sequence).is_some_and(|hash| hash != from.hash) {
+        } else if self.is_forked(checkpoint, from) {
             let place = Place { node, row: Some(from.sequence), entitlement: None };
             findings.breach(FindingKind::Fork, place, "another row of this number is held");
-            self.whole = false;
+            self.give_up();
         }
     }
 
@@ -152,7 +173,9 @@ impl ChainCheck {
                 let text = "the row is not covered by the checkpoint".to_owned();
                 Some((FindingKind::BrokenChain, sequence, text))
             }
-            Some((sequence, _, hash)) if self.is_forked(checkpoint, sequence, &hash) => {
+            Some((sequence, _, hash))
+                if self.is_forked(checkpoint, Position { sequence, hash }) =>
+            {
                 let text = "another row of this number is held".to_owned();
                 Some((FindingKind::Fork, sequence, text))
             }
@@ -165,7 +188,10 @@ impl ChainCheck {
         }
         let (sequence, _, hash) = found.expect("a row that can't be linked is a problem above");
         match Row::decode(encoded) {
-            Ok(row) => self.check_start(&row, checkpoint, findings),
+            Ok(row) => {
+                self.check_start(&row, checkpoint, findings);
+                self.remember_ends(&row, checkpoint);
+            }
             Err(_) => {
                 let text = "the row can't be read";
                 findings.breach(FindingKind::Malformed, place(sequence), text);
@@ -174,6 +200,11 @@ impl ChainCheck {
         }
         self.tree.push(&hash);
         self.last = Position { sequence, hash };
+        self.trail.pass(self.last);
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(self.last);
     }
 
     /// Ends the present checkpoint: are all rows there that it covers?
@@ -196,9 +227,13 @@ impl ChainCheck {
             let text = "the checkpoint's Merkle root is not that of its rows";
             findings.breach(FindingKind::Checkpoint, place(to.sequence), text);
             self.give_up();
+        } else if !self.is_compared(checkpoint) {
+            let text = "rows that headquarters cannot compare with what it holds";
+            findings.hold(FindingKind::Fork, place(to.sequence), text);
+            self.give_up();
         } else {
             let heads = self.heads.entry(checkpoint.node.clone()).or_default();
-            heads.advance(checkpoint.incarnation, to);
+            heads.advance(checkpoint.incarnation, to, std::mem::take(&mut self.trail));
         }
     }
 
@@ -207,23 +242,42 @@ impl ChainCheck {
         self.whole = false;
     }
 
-    /// A ledger that a later one has replaced may be shown again, but not go on.
-    fn check_replaced(&mut self, checkpoint: &Checkpoint, held: &Heads, findings: &mut Findings) {
-        let last = held.retired_at(checkpoint.incarnation).unwrap_or_default();
-        if checkpoint.to.sequence > last.sequence {
-            let row = Some(last.sequence + 1);
-            let place = Place { node: &checkpoint.node, row, entitlement: None };
-            findings.breach(FindingKind::Fork, place, "a ledger goes on that was replaced");
-            self.whole = false;
-        }
+    /// True if another row of this number is held.
+    fn is_forked(&self, checkpoint: &Checkpoint, row: Position) -> bool {
+        self.hash_at(checkpoint, row.sequence).is_some_and(|known| known != row.hash)
     }
 
-    fn is_forked(&self, checkpoint: &Checkpoint, sequence: u64, hash: &[u8; 32]) -> bool {
-        self.heads
-            .get(&checkpoint.node)
-            .filter(|held| held.incarnation == checkpoint.incarnation)
-            .and_then(|held| held.hash_at(sequence))
-            .is_some_and(|known| known != *hash)
+    /// False for a stretch that ends before the last row held, at a row that is not known.
+    ///
+    /// A copy of the site that reports less than the original did is such a stretch: its rows
+    /// would pass for old ones, which nothing reads. A stretch that goes on comes to the last row
+    /// held, and each of its rows is vouched for by the next.
+    fn is_compared(&self, checkpoint: &Checkpoint) -> bool {
+        let held = self.heads.get(&checkpoint.node);
+        let last = held.map(|held| held.last_of(checkpoint.incarnation)).unwrap_or_default();
+        let to = checkpoint.to;
+        to.sequence >= last.sequence
+            || self.hash_at(checkpoint, to.sequence).is_some_and(|known| known == to.hash)
+    }
+
+    fn hash_at(&self, checkpoint: &Checkpoint, sequence: u64) -> Option<Digest> {
+        self.heads.get(&checkpoint.node)?.hash_at(checkpoint.incarnation, sequence)
+    }
+
+    /// Soon after a bundle's end a row says that it was made: it may yet come, after a longer one.
+    ///
+    /// Only an end that was just read counts: a row must not vouch for rows of another ledger.
+    fn remember_ends(&mut self, row: &Row, checkpoint: &Checkpoint) {
+        let Event::BundleExported { heads } = &row.body.event else {
+            return;
+        };
+        for head in heads {
+            let end = Position { sequence: head.sequence, hash: head.hash };
+            let same = head.node == checkpoint.node && head.incarnation == checkpoint.incarnation;
+            if same && self.recent.contains(&end) {
+                self.trail.remember_end(end);
+            }
+        }
     }
 
     /// A ledger begins with a start, and every start says whose ledger it is.
@@ -270,7 +324,7 @@ impl ChainCheck {
                 let text = format!("restored after row {}, which never reported", head.sequence);
                 findings.hold(FindingKind::Restore, place, text);
             }
-            Some(head) if held.hash_at(head.sequence).is_some_and(|hash| hash != head.hash) => {
+            Some(head) if is_other(held, head) => {
                 let text = "the ledger replaces another one than is held";
                 findings.breach(FindingKind::Fork, place, text);
                 self.give_up();
@@ -281,4 +335,9 @@ impl ChainCheck {
             }
         }
     }
+}
+
+/// True if headquarters holds another row than `head` names.
+fn is_other(held: &Heads, head: &HeadRef) -> bool {
+    held.hash_at(head.incarnation, head.sequence).is_some_and(|hash| hash != head.hash)
 }

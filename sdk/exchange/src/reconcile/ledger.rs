@@ -164,7 +164,7 @@ impl Application {
     /// Ends a checkpoint whose rows were applied: its counters are those that the rows imply.
     pub(super) fn end_checkpoint(&mut self, checkpoint: &Checkpoint) {
         if self.applied(checkpoint) > checkpoint.to.sequence {
-            // An old bundle again: its counters are history.
+            // An old bundle again, as the first reading has made sure: its counters are history.
             return;
         }
         let node = checkpoint.node.as_str();

@@ -5,8 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    canonical::Digest, checkpoint::Position, message::HeadRef, reconcile::rates::RateMeter,
-    row::PluginActivation, unit::Counters,
+    canonical::Digest,
+    checkpoint::Position,
+    message::HeadRef,
+    reconcile::{
+        rates::RateMeter,
+        trail::{ENDS_MAX, Trail},
+    },
+    row::PluginActivation,
+    unit::Counters,
 };
 
 /// A site as of the last bundle that was accepted. Opaque: kept by the entitlement plugin in
@@ -48,46 +55,63 @@ impl SiteState {
 pub(super) struct Heads {
     pub(super) incarnation: u64,
     pub(super) position: Position,
-    /// Ends of earlier bundles of this incarnation, oldest first.
-    known: Vec<Position>,
-    /// Ledgers that were replaced, with their last row.
-    retired: Vec<(u64, Position)>,
+    trail: Trail,
+    /// Ledgers that were replaced.
+    retired: Vec<Retired>,
 }
 
-/// Most ends of earlier bundles that are remembered per node.
-const KNOWN_MAX: usize = 64;
+/// A ledger that a later one has replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Retired {
+    incarnation: u64,
+    /// Its last row.
+    position: Position,
+    trail: Trail,
+}
 
 impl Heads {
-    /// The hash of a row, where it is known.
-    pub(super) fn hash_at(&self, sequence: u64) -> Option<Digest> {
-        if sequence == 0 {
-            return Some([0; 32]);
+    /// The last row held of a ledger; the beginning where none is.
+    pub(super) fn last_of(&self, incarnation: u64) -> Position {
+        self.ledger(incarnation).map(|(position, _)| position).unwrap_or_default()
+    }
+
+    /// The hash of a row that is held, where it is known.
+    pub(super) fn hash_at(&self, incarnation: u64, sequence: u64) -> Option<Digest> {
+        let (position, trail) = self.ledger(incarnation)?;
+        let last = (position.sequence == sequence).then_some(position.hash);
+        last.or_else(|| trail.hash_at(sequence))
+    }
+
+    /// The known rows of a ledger.
+    pub(super) fn trail_of(&self, incarnation: u64) -> Trail {
+        self.ledger(incarnation).map(|(_, trail)| trail.clone()).unwrap_or_default()
+    }
+
+    fn ledger(&self, incarnation: u64) -> Option<(Position, &Trail)> {
+        if incarnation == self.incarnation {
+            return Some((self.position, &self.trail));
         }
-        let mut known = self.known.iter().chain(std::iter::once(&self.position));
-        known.find(|position| position.sequence == sequence).map(|position| position.hash)
+        let retired = self.retired.iter().find(|retired| retired.incarnation == incarnation);
+        retired.map(|retired| (retired.position, &retired.trail))
     }
 
-    /// The last row of a ledger that was replaced.
-    pub(super) fn retired_at(&self, incarnation: u64) -> Option<Position> {
-        self.retired.iter().find(|(retired, _)| *retired == incarnation).map(|(_, last)| *last)
-    }
-
-    /// Takes a stretch of ledger that ends at `to`.
-    pub(super) fn advance(&mut self, incarnation: u64, to: Position) {
+    /// Takes a stretch of ledger that ends at `to`; `trail` is that of its ledger, as it went on.
+    pub(super) fn advance(&mut self, incarnation: u64, to: Position, mut trail: Trail) {
+        let goes_on = incarnation == self.incarnation && to.sequence > self.position.sequence;
         if incarnation > self.incarnation {
             if self.position.sequence > 0 {
-                self.retired.push((self.incarnation, self.position));
+                self.retired.push(Retired {
+                    incarnation: self.incarnation,
+                    position: self.position,
+                    trail: std::mem::take(&mut self.trail),
+                });
             }
-            self.incarnation = incarnation;
-            self.position = to;
-            self.known.clear();
-        } else if incarnation == self.incarnation && to.sequence > self.position.sequence {
-            self.known.push(self.position);
-            if self.known.len() > KNOWN_MAX {
-                self.known.remove(0);
-            }
-            self.position = to;
+        } else if goes_on {
+            trail.remember_end(self.position);
+        } else {
+            return;
         }
+        (self.incarnation, self.position, self.trail) = (incarnation, to, trail);
     }
 }
 
@@ -174,7 +198,7 @@ impl NodeLedger {
             return;
         }
         self.drawn_at.push((incarnation, sequence, self.drawn));
-        if self.drawn_at.len() > KNOWN_MAX {
+        if self.drawn_at.len() > ENDS_MAX {
             self.drawn_at.remove(0);
         }
     }
@@ -188,7 +212,7 @@ impl NodeLedger {
             Some(end) if (end.0, end.1) == row || sequence == 0 => end.2,
             Some(_) => return None,
             // The allotment began after that row.
-            None if self.drawn_at.len() < KNOWN_MAX => 0,
+            None if self.drawn_at.len() < ENDS_MAX => 0,
             None => return None,
         };
         self.drawn.checked_sub(before)

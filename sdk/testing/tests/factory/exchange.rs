@@ -3,9 +3,9 @@
 use mintmark_plugin_device_key::DeviceKeyPlugin;
 use mintmark_plugin_entitlement::EntitlementPlugin;
 use mintmark_plugin_entitlement::proto as office;
-use mintmark_sdk_testing::Device;
+use mintmark_sdk_testing::{Device, World};
 
-use crate::gap::{Gap, import_at, new_site};
+use crate::gap::{DAY_MS, Gap, import_at, new_site};
 
 #[test]
 fn an_order_number_is_one_entitlement() {
@@ -71,6 +71,32 @@ fn a_file_of_another_organisation_is_not_authentic() {
     let created = stranger.create(&stranger.order("PO-1")).unwrap();
     let file = stranger.hq.fetch(&created.file_id).unwrap();
     assert_eq!(gap.import(&file).unwrap_err().reason, "UNTRUSTED_MESSAGE");
+}
+
+#[test]
+fn a_file_whose_signer_had_expired_is_not_authentic() {
+    let world = World::new();
+    let mut hq = world.headquarters("berlin");
+    hq.install::<EntitlementPlugin>();
+    // A plugin's certificates hold for 365 days; the site's are a year younger than headquarters'.
+    world.pass_ms(360 * DAY_MS);
+    let site = new_site(&world, &hq, "shenzhen");
+    let gap = Gap { world, hq, site };
+    let create = |number: &str| {
+        let mut order = gap.order(number);
+        // No report is due before all of this is over.
+        let audit_return = order.terms.as_mut().unwrap().audit_return.as_mut().unwrap();
+        audit_return.seconds = 30 * 86_400;
+        gap.hq.fetch(&gap.create(&order).unwrap().file_id).unwrap()
+    };
+    gap.import(&create("PO-1")).unwrap();
+    let in_time = create("PO-2");
+    gap.world.pass_ms(10 * DAY_MS);
+    let expired = create("PO-3");
+    // What was made in time stays authentic.
+    gap.import(&in_time).unwrap();
+    let refused = gap.import(&expired).unwrap_err();
+    assert_eq!(refused.reason, "UNTRUSTED_MESSAGE");
 }
 
 #[test]
