@@ -171,6 +171,14 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::NotFound => "Check the name; the list commands show what there is.",
         Reason::TermsInvalid => "Correct the field that the text names.",
         Reason::Unavailable => "Try again; every command can be repeated.",
+        Reason::WrongState => "Look at the present state with the show and list commands.",
+        Reason::SubjectNotListed => {
+            "Check the device's id; the order lists those that are allowed."
+        }
+        Reason::SerialOutOfRange => "Check the serial number against the product's rule.",
+        Reason::ProofInvalid => "Let the device sign the message of its present identity again.",
+        Reason::AttemptsExhausted => "Fail the device for good, or scrap it.",
+        Reason::BudgetExceeded => "Ask for less at once, or raise the plugin's limits.",
         _ => return None,
     };
     Some(text)

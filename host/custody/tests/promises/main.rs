@@ -5,6 +5,7 @@
 mod bench;
 mod copies;
 mod faults;
+mod imports;
 mod keys;
 mod messages;
 mod reruns;

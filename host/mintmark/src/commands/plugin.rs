@@ -78,7 +78,8 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
             let listed = client.plugins().list_plugins(ListPluginsRequest {}).await;
             let plugins = listed.map_err(Failure::from)?.into_inner().plugins;
             let rows: Vec<_> = plugins.iter().map(row).collect();
-            let heading = ["name", "version", "security", "state", "bytes", "measurement"];
+            let heading =
+                ["name", "version", "security", "state", "signed by", "bytes", "measurement"];
             let json = plugins.iter().map(as_json).collect();
             Ok(Page::new(Value::Array(json), table(&heading, &rows)))
         }
@@ -128,8 +129,14 @@ fn page(plugin: &Plugin) -> Page {
         ("security version", json!(plugin.security_version)),
         ("measurement", json!(hex::encode(&plugin.measurement))),
         ("active", json!(plugin.active)),
+        ("signed by", json!(signed(&plugin.signers))),
         ("bytes", json!(plugin.size)),
     ])
+}
+
+/// Who signed a release; a component that nobody signed is called that.
+pub(super) fn signed(signers: &[String]) -> String {
+    if signers.is_empty() { "unsigned".to_owned() } else { signers.join(", ") }
 }
 
 fn as_json(plugin: &Plugin) -> Value {
@@ -140,6 +147,7 @@ fn as_json(plugin: &Plugin) -> Value {
         "measurement": hex::encode(&plugin.measurement),
         "active": plugin.active,
         "bytes": plugin.size,
+        "signers": plugin.signers,
     })
 }
 
@@ -149,6 +157,7 @@ fn row(plugin: &Plugin) -> Vec<String> {
         plugin.version.clone(),
         plugin.security_version.to_string(),
         if plugin.active { "active" } else { "installed" }.to_owned(),
+        signed(&plugin.signers),
         plugin.size.to_string(),
         hex::encode(&plugin.measurement),
     ]

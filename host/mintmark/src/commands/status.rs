@@ -27,6 +27,7 @@ fn as_json(status: &ShowStatusResponse) -> Value {
             "measurement": hex::encode(&plugin.measurement),
             "services": plugin.services,
             "problem": plugin.problem,
+            "signers": plugin.signers,
         })
     });
     let peers = status.peers.iter().map(super::identity::peer_json);
@@ -65,10 +66,11 @@ fn as_text(status: &ShowStatusResponse) -> String {
     let plugins = status.plugins.iter().map(|plugin| {
         let state = if plugin.problem.is_empty() { "serves" } else { &plugin.problem };
         let (name, version) = (plugin.name.clone(), plugin.version.clone());
-        vec![name, version, short(&plugin.measurement), state.to_owned()]
+        let signed = super::plugin::signed(&plugin.signers);
+        vec![name, version, short(&plugin.measurement), signed, state.to_owned()]
     });
     text.push_str("\nPlugins\n");
-    let heading = ["name", "version", "measurement", "state"];
+    let heading = ["name", "version", "measurement", "signed by", "state"];
     text.push_str(&table(&heading, &plugins.collect::<Vec<_>>()));
     text.push_str("\nOther clusters\n");
     text.push_str(&super::identity::peers_table(&status.peers));

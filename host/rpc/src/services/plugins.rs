@@ -43,9 +43,15 @@ impl Plugins for Host {
         let ActivateRequest { name, version } = request.into_inner();
         let chosen = self.find(|plugin| plugin.name == name && plugin.version == version).await;
         let chosen = chosen.map_err(refusal::status)?;
-        let activated = self.runtime.activate(session, &chosen.measurement).await;
+        // In a task of its own: reflection and health follow though the client hangs up.
+        let (host, measurement) = (self.clone(), chosen.measurement);
+        let activating = tokio::spawn(async move {
+            let activated = host.runtime.activate(session, &measurement).await;
+            host.refresh().await;
+            activated
+        });
+        let activated = activating.await.map_err(|_| Status::internal("Activation failed."))?;
         activated.map_err(|error| refusal::status(error.into()))?;
-        self.refresh().await;
         let plugin = self.installed(&chosen.measurement).await.map_err(refusal::status)?;
         Ok(Response::new(ActivateResponse { plugin: Some(plugin) }))
     }
@@ -109,6 +115,7 @@ fn plugin(plugin: InstalledPlugin) -> Plugin {
         measurement: plugin.measurement.to_vec(),
         active: plugin.active,
         size: plugin.size,
+        signers: plugin.signers,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the host says of itself.
 
-use mintmark_custody::LedgerPosition;
+use mintmark_custody::{InstalledPlugin, LedgerPosition};
 use mintmark_runtime::PluginState;
 use tonic::{Request, Response, async_trait};
 
@@ -17,8 +17,9 @@ use crate::{
 impl Status for Host {
     async fn show_status(&self, _: Request<ShowStatusRequest>) -> Answer<ShowStatusResponse> {
         let status = self.custody.status().await.map_err(refusal::status)?;
-        let plugins = self.runtime.status().into_iter().map(|state| self.health(state));
-        let plugins = plugins.collect();
+        let installed = &status.plugins;
+        let plugins = self.runtime.status().into_iter();
+        let plugins = plugins.map(|state| self.health(state, installed)).collect();
         Ok(Response::new(ShowStatusResponse {
             cluster: status.cluster,
             kind: status.kind.to_owned(),
@@ -38,7 +39,8 @@ impl Status for Host {
 }
 
 impl Host {
-    fn health(&self, state: PluginState) -> PluginHealth {
+    fn health(&self, state: PluginState, installed: &[InstalledPlugin]) -> PluginHealth {
+        let kept = installed.iter().find(|plugin| plugin.measurement == state.measurement);
         let active = self.runtime.active();
         let active = active.iter().find(|plugin| plugin.name() == state.name);
         let services = active.map(|plugin| plugin.services().map(str::to_owned).collect());
@@ -48,6 +50,7 @@ impl Host {
             measurement: state.measurement.to_vec(),
             services: services.unwrap_or_default(),
             problem: state.fault.unwrap_or_default(),
+            signers: kept.map(|plugin| plugin.signers.clone()).unwrap_or_default(),
         }
     }
 }

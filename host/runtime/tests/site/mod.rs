@@ -29,6 +29,7 @@ const NOW_MS: u64 = 1_800_000_000_000;
 pub(crate) struct Site {
     pub(crate) custody: Custody,
     pub(crate) cache: TempDir,
+    #[allow(dead_code, reason = "one test binary alone uses it")]
     pub(crate) stalls: Stalls,
     _platform: TempDir,
 }
