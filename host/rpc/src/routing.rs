@@ -136,7 +136,7 @@ fn last(
     })
 }
 
-/// Waits for the end of a unary request, after its message; that is held meanwhile, so not for long.
+/// Waits for the end of a unary request, after its message: that is held meanwhile, so not long.
 async fn ended(messages: &mut Streaming<Bytes>) -> Result<(), Status> {
     match tokio::time::timeout(limits::UNARY_END_WAIT_MAX, messages.message()).await {
         Ok(Ok(None)) => Ok(()),

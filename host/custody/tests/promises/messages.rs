@@ -118,11 +118,11 @@ impl Post {
     }
 }
 
-/// Every truncated prefix, and every byte with one of its bits turned.
+/// Every truncated prefix, and the content with each of its bits turned.
 fn damaged(content: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let flipped = (0..content.len()).map(|place| {
+    let flipped = (0..content.len() * 8).map(|place| {
         let mut bytes = content.to_vec();
-        bytes[place] ^= 1 << (place % 8);
+        bytes[place / 8] ^= 1 << (place % 8);
         bytes
     });
     (0..content.len()).map(|end| content[..end].to_vec()).chain(flipped)
