@@ -68,9 +68,17 @@ def check(identity, key):
     if public_bytes(device.public_key()) != made or identity.public_key != made:
         sys.exit("the certificate is for another key")
     for certificate, ca in [(device, False), (batch, True), (product, True)]:
+        if is_ca(certificate) != ca:
+            sys.exit(f"{certificate.subject}: it must be {ca} that it is a CA")
+
+
+def is_ca(certificate):
+    """A certificate without the extension is none of a CA (RFC 5280, section 4.2.1.9)."""
+    try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-        if constraints.value.ca != ca:
-            sys.exit(f"{certificate.subject}: ca is {constraints.value.ca}")
+    except x509.ExtensionNotFound:
+        return False
+    return constraints.value.ca
 
 
 def refused(call, request, code, reason):

@@ -219,21 +219,3 @@ async fn what_another_root_signed_is_refused() {
     assert_eq!(headquarters.refused(&import), "UNTRUSTED_MESSAGE");
     assert_eq!(reason(admin.provision(&Device::new("device-1")).await), "NOT_FOUND");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn code_that_the_grant_does_not_accept_gets_nothing() {
-    let world = World::new();
-    let (headquarters, site) = world.pair();
-    let (entitlement, _) = world.entitle((&headquarters, &site), &Order::default());
-    let station = site.user("station", "tester-1", &[]);
-    let station = Station::open(&station, &entitlement).await.unwrap();
-    let device = Device::new("device-1");
-    let identity = station.provision(&device).await.unwrap();
-
-    let path = world.path("tampering.wasm");
-    std::fs::write(&path, mintmark_bundled::danger::DEVICE_KEY_TAMPERING).unwrap();
-    site.done(&["plugin", "install", text(&path), "--activate"]);
-    assert_eq!(reason(station.provision(&Device::new("device-2")).await), "WRONG_PLUGIN");
-    assert_eq!(reason(station.provision(&device).await), "WRONG_PLUGIN");
-    assert_eq!(reason(station.confirm(&device, &identity).await), "WRONG_PLUGIN");
-}
