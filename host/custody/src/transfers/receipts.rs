@@ -82,11 +82,6 @@ impl Call {
     ///
     /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`; `OUT_OF_ORDER` for a head that this ledger does not have.
     pub async fn import_receipt(&mut self, order: &[u8]) -> Result<ImportedReceipt, Refusal> {
-        let imported = self.import_receipt_whole(order).await;
-        self.whole(imported)
-    }
-
-    async fn import_receipt_whole(&mut self, order: &[u8]) -> Result<ImportedReceipt, Refusal> {
         self.check_claim("import")?;
         let order = SignedOrder::decode(order).map_err(|_| untrusted())?;
         let body: ReceiptBody = order.open().map_err(|_| untrusted())?;
@@ -103,11 +98,9 @@ impl Call {
         if body.version != 1 || !clean {
             return Err(untrusted());
         }
-        let mut entitlements = Vec::new();
-        for head in &body.heads {
-            self.check_own_head(head).await?;
-            entitlements.extend(self.renew(&body, head).await?);
-        }
+        // From here on the act is done whole, or the call is not committed.
+        let renewed = self.renew_all(&body).await;
+        let entitlements = self.whole(renewed)?;
         self.record(Event::ReceiptImported {
             receipt: order.digest(RECEIPT),
             exporter: body.exporter,
@@ -116,6 +109,15 @@ impl Call {
             heads: body.heads,
         });
         Ok(ImportedReceipt { body: order.body, entitlements })
+    }
+
+    async fn renew_all(&mut self, body: &ReceiptBody) -> Result<Vec<String>, Refusal> {
+        let mut entitlements = Vec::new();
+        for head in &body.heads {
+            self.check_own_head(head).await?;
+            entitlements.extend(self.renew(body, head).await?);
+        }
+        Ok(entitlements)
     }
 
     /// Checks a signed checkpoint of any cluster under our root.
