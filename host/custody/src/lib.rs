@@ -16,6 +16,7 @@
 //!
 //! Nothing above this crate sees the store, and nothing below it knows what a key may do.
 
+mod approvals;
 pub mod call;
 pub mod certificates;
 mod claims;

@@ -7,6 +7,7 @@
 //!
 //! `FORMAT.md` beside this crate has the byte tables.
 
+pub mod approval;
 pub mod bundle;
 pub mod canonical;
 pub mod certificate;

@@ -21,6 +21,11 @@ pub const CHECKPOINT: &str = "mintmark checkpoint v1";
 /// The label of a charter's signature, which the root makes.
 pub const CHARTER: &str = "mintmark charter v1";
 
+/// The label of an approval's signature, which a person makes.
+pub const APPROVAL: &str = "mintmark approval v1";
+/// The label of a closing statement's signature.
+pub const CLOSING: &str = "mintmark closing v1";
+
 /// Most bytes of an order's body.
 pub const BODY_BYTES_MAX: usize = 2 << 20;
 /// Most certificates in a chain.

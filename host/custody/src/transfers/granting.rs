@@ -2,6 +2,7 @@
 
 use mintmark_crypto::hpke::Sender;
 use mintmark_crypto::random;
+use mintmark_exchange::approval::Act;
 use mintmark_exchange::canonical;
 use mintmark_exchange::grant::{
     AcceptedPlugins, Grant, GrantPackage, PackageKind, PackageRef, SealedPackage, TermsError,
@@ -106,10 +107,13 @@ impl Call {
         let sum = credits.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
         let most = self.host.settings.approval_units;
         if sum > most {
-            let detail = format!(
-                "More than {most} units of a product for one site in 30 days need approvals."
-            );
-            return Err(Refusal::new(Reason::ApprovalRequired, detail));
+            let act = Act::Order {
+                order: proposal.order.clone(),
+                recipient: site.to_owned(),
+                proposal: mintmark_crypto::digest::sha256(&proposal.encode()),
+                total: proposal.terms.total,
+            };
+            self.require_approvals(&act).await?;
         }
         self.view.write(place, credits);
         Ok(())

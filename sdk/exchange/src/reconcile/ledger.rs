@@ -156,7 +156,17 @@ impl Application {
             | Event::LeafIssued { .. }
             | Event::PeerImported { .. }
             | Event::BundleExported { .. }
-            | Event::PolicyChanged { .. } => {}
+            | Event::PolicyChanged { .. }
+            | Event::KeySetDestroyed { .. }
+            | Event::PoolLoaded { .. }
+            | Event::ClosingExported { .. }
+            | Event::ClosingImported { .. }
+            | Event::StreamOpened { .. }
+            | Event::CharterChanged { .. }
+            | Event::CrlIssued { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::ApprovalGiven { .. }
+            | Event::BackupMade { .. } => {}
         }
         Ok(())
     }

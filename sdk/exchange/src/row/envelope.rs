@@ -199,5 +199,6 @@ mod tests {
         assert_eq!(number(&Event::Closed { entitlement: entitlement(), destroyed: 0 }), 19);
         let policy = Event::PolicyChanged { name: String::new(), policy: [0; 32] };
         assert_eq!(number(&policy), 31);
+        assert_eq!(number(&Event::BackupMade { commit: 0, digest: [0; 32] }), 41);
     }
 }

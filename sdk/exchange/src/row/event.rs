@@ -266,6 +266,90 @@ pub enum Event {
         /// Digest of the new policy.
         policy: Digest,
     },
+    /// A key set was destroyed.
+    KeySetDestroyed {
+        /// Its name.
+        key_set: String,
+        /// How many keys it stood for.
+        size: u64,
+    },
+    /// Keys that somebody gave were sealed into a pool.
+    PoolLoaded {
+        /// The pool's name.
+        pool: String,
+        /// Which chunk, from 0.
+        chunk: u32,
+        /// How many keys are in it.
+        keys: u64,
+        /// SHA-256 of the chunk as it was given.
+        digest: Digest,
+    },
+    /// The site stated an allotment's end.
+    ClosingExported {
+        /// The entitlement.
+        entitlement: String,
+        /// The statement's [`crate::order::digest`].
+        statement: Digest,
+    },
+    /// Headquarters took a site's closing statement.
+    ClosingImported {
+        /// The entitlement.
+        entitlement: String,
+        /// The statement's [`crate::order::digest`].
+        statement: Digest,
+        /// SPIFFE URI of the site.
+        site: String,
+    },
+    /// Headquarters' stream to a site begins again, in a new epoch.
+    StreamOpened {
+        /// SPIFFE URI of the site, or at a site of headquarters.
+        peer: String,
+        /// The new epoch.
+        epoch: u64,
+    },
+    /// The list of approvers changed.
+    CharterChanged {
+        /// The list's new version.
+        list_version: u64,
+        /// SHA-256 of the list's canonical encoding.
+        list: Digest,
+    },
+    /// A batch CA revoked certificates.
+    CrlIssued {
+        /// The entitlement.
+        entitlement: String,
+        /// The CRL's number.
+        number: u64,
+        /// How many certificates it lists.
+        revoked: u64,
+        /// SHA-256 of the CRL.
+        digest: Digest,
+    },
+    /// An act waits for approvals.
+    ApprovalRequested {
+        /// The act, in one word.
+        act: String,
+        /// [`crate::approval::ApprovalRequest::digest`].
+        request_digest: Digest,
+        /// Nothing counts after, milliseconds since the epoch.
+        expires_at: u64,
+    },
+    /// Somebody agreed to a request, or refused it.
+    ApprovalGiven {
+        /// [`crate::approval::ApprovalRequest::digest`].
+        request_digest: Digest,
+        /// The approver's name.
+        approver: String,
+        /// False for a no.
+        approve: bool,
+    },
+    /// A backup was made.
+    BackupMade {
+        /// The number of its last transaction.
+        commit: u64,
+        /// SHA-256 of the file.
+        digest: Digest,
+    },
 }
 
 /// A start of the host.
