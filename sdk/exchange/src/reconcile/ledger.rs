@@ -122,11 +122,22 @@ impl Application {
             Event::PluginInstalled(version) | Event::PluginActivated(version) => {
                 self.state.plugins.insert(version.measurement, version.clone());
             }
+            Event::Unit(event) => {
+                return self.unit(place.of(&event.entitlement), row, event, world);
+            }
+            event => self.allotment_row(place, row, event, world.orders),
+        }
+        Ok(())
+    }
+
+    /// Applies a row about a whole allotment; other rows change nothing here.
+    fn allotment_row(&mut self, place: Place<'_>, row: &Row, event: &Event, orders: &Orders) {
+        match event {
             Event::GrantImported { entitlement, .. } => {
-                self.grant_imported(place.of(entitlement), row, world.orders);
+                self.grant_imported(place.of(entitlement), row, orders);
             }
             Event::DirectiveImported { entitlement, .. } => {
-                self.directive_imported(place.of(entitlement), row, world.orders);
+                self.directive_imported(place.of(entitlement), row, orders);
             }
             Event::UnusedLost { entitlement, units } => {
                 self.unused_lost(place.of(entitlement), row, *units);
@@ -134,10 +145,15 @@ impl Application {
             Event::Closed { entitlement, destroyed } => {
                 self.closed(place.of(entitlement), row, *destroyed);
             }
-            Event::Unit(event) => {
-                return self.unit(place.of(&event.entitlement), row, event, world);
-            }
-            Event::Outcome { .. }
+            Event::Started(_)
+            | Event::Restored { .. }
+            | Event::ClockAcknowledged { .. }
+            | Event::Approved { .. }
+            | Event::NodeClosed { .. }
+            | Event::PluginInstalled(_)
+            | Event::PluginActivated(_)
+            | Event::Unit(_)
+            | Event::Outcome { .. }
             | Event::Note { .. }
             | Event::KeyMade { .. }
             | Event::KeyUsed { .. }
@@ -168,7 +184,6 @@ impl Application {
             | Event::ApprovalGiven { .. }
             | Event::BackupMade { .. } => {}
         }
-        Ok(())
     }
 
     /// Ends a checkpoint whose rows were applied: its counters are those that the rows imply.
