@@ -6,7 +6,7 @@ use std::{error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// The host's services, below `proto/`.
-const ADMIN: &[&str] = &["files", "outbox", "peers", "plugins", "status", "users"];
+const ADMIN: &[&str] = &["approvals", "files", "outbox", "peers", "plugins", "status", "users"];
 
 /// The services of the plugins: the folder of the protos, and the file.
 const PLUGINS: &[(&str, &str)] = &[

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says at once what did not hold")]
 
+mod approvals;
 mod crash;
 mod line;
 mod program;

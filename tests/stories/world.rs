@@ -72,9 +72,17 @@ impl World {
 
     /// A host that is initialised, serves, and has its plugin.
     pub(crate) fn host(&self, role: &str, name: &str) -> Host {
-        let host = self.prepared(role, name);
+        self.host_of(role, name, &["anna"])
+    }
+
+    /// The same with these admins; anna is the first, and any two of several approve.
+    pub(crate) fn host_of(&self, role: &str, name: &str, admins: &[&str]) -> Host {
+        let host = self.prepared(role, name, admins);
         let mut host = Host { served: None, ..host };
         host.start();
+        for admin in &admins[1..] {
+            host.issue("admin", admin, &[]);
+        }
         let plugin = if role == "site" { "device-key" } else { "entitlement" };
         host.done(&["plugin", "install", "--bundled", plugin, "--activate"]);
         host
@@ -124,7 +132,7 @@ impl World {
         (ended.answer, receipt)
     }
 
-    fn prepared(&self, role: &str, name: &str) -> Host {
+    fn prepared(&self, role: &str, name: &str, admins: &[&str]) -> Host {
         let folder = self.path(name);
         std::fs::create_dir_all(&folder).unwrap();
         let config = format!(
@@ -135,14 +143,19 @@ impl World {
         std::fs::write(folder.join("host.toml"), config).unwrap();
         let host = Host { folder, name: name.to_owned(), served: None };
         let out = text(&host.folder);
-        done(&["user", "key", "anna", "--out", out]);
+        for admin in admins {
+            done(&["user", "key", admin, "--out", out]);
+        }
         done(&["init", "--config", &host.at("host.toml"), "--out", out]);
         let (csr, anna) = (host.at(&format!("{name}.csr.pem")), host.at("anna.csr.pem"));
-        let approver = format!("anna={anna}");
         let authority = self.path("ca");
-        let authority = ["ca", "sign-cluster", "--ca", text(&authority)];
-        let request = ["--csr", &csr, "--approver", &approver, "--out", out];
-        done(&[&authority[..], &request[..]].concat());
+        let floor = if admins.len() > 1 { "2" } else { "1" };
+        let mut sign = vec!["ca", "sign-cluster", "--ca", text(&authority), "--floor", floor];
+        let key = |admin: &&str| format!("{admin}={}", host.at(&format!("{admin}.csr.pem")));
+        let approvers: Vec<_> = admins.iter().map(key).collect();
+        sign.extend(approvers.iter().flat_map(|approver| ["--approver", approver]));
+        sign.extend(["--csr", &csr, "--out", out]);
+        done(&sign);
         let certificate = host.at(&format!("{name}.ca.pem"));
         let charter = host.at(&format!("{name}.charter"));
         let config = host.at("host.toml");
@@ -184,7 +197,12 @@ impl Host {
         let mut key = vec!["user", "key", name, "--out", out];
         key.extend(sealing.then_some("--sealing"));
         done(&key);
-        let csr = self.at(&format!("{name}.csr.pem"));
+        self.issue(role, name, more)
+    }
+
+    /// A certificate for somebody who has a key; gives the path of the context.
+    fn issue(&self, role: &str, name: &str, more: &[&str]) -> String {
+        let (out, csr) = (text(&self.folder), self.at(&format!("{name}.csr.pem")));
         let issue = ["user", "issue", "--role", role, "--name", name, "--csr", &csr, "--out", out];
         self.done(&[&issue[..], more].concat());
         self.at(&format!("{name}.context.toml"))
@@ -205,13 +223,18 @@ impl Host {
 
     /// Runs a command as the admin.
     pub(crate) fn run(&self, arguments: &[&str]) -> program::Ended {
-        let context = self.at("anna.context.toml");
+        self.run_as("anna", arguments)
+    }
+
+    /// Runs a command as somebody with a context.
+    pub(crate) fn run_as(&self, name: &str, arguments: &[&str]) -> program::Ended {
+        let context = self.at(&format!("{name}.context.toml"));
         program::run(&[&["--context", &context][..], arguments].concat())
     }
 }
 
 impl Order<'_> {
-    fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let Self { number, site, product, origin, algorithm, delivery, total, rates, .. } = self;
         let (audit, [from, until]) = (self.audit_units, self.window);
         let (in_doubt, attempts) = (self.in_doubt_max, self.attempts_max);

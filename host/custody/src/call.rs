@@ -373,7 +373,8 @@ impl Call {
         transaction
     }
 
-    fn row_body(&self, row: PendingRow) -> Vec<u8> {
+    /// A row of this call's, encoded.
+    pub(crate) fn row_body(&self, row: PendingRow) -> Vec<u8> {
         let plugin = self.session.plugin.as_deref();
         canonical::encode(&RowBody {
             version: 1,
@@ -552,7 +553,8 @@ pub(crate) fn fault() -> Refusal {
     Refusal::new(Reason::PluginFault, detail)
 }
 
-fn ledger_unavailable() -> Refusal {
+/// Nothing is released, because nothing can be written.
+pub(crate) fn ledger_unavailable() -> Refusal {
     let detail = "The ledger cannot be written, so nothing is released; restart the host.";
     Refusal::new(Reason::LedgerUnavailable, detail)
 }

@@ -10,6 +10,7 @@ use mintmark_model::{Reason, Refusal};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) mod allotment;
+pub(crate) mod approval;
 pub(crate) mod host;
 pub(crate) mod key;
 pub(crate) mod peer;

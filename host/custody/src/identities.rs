@@ -3,6 +3,7 @@
 
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::random;
+use mintmark_exchange::approval::Act;
 use mintmark_exchange::canonical;
 use mintmark_exchange::identity::{self, BodyVersion, IdentityBody, PluginIdentity};
 use mintmark_exchange::message::{
@@ -68,10 +69,8 @@ impl Custody {
         file: &str,
     ) -> Result<ImportedIdentity, Refusal> {
         let mut call = self.begin(session, None).await?;
-        let content = call.staged(file, IDENTITY_FILE_BYTES_MAX).await?;
-        let imported = call.take_identity(&content).await?;
-        self.finish(call).await?;
-        Ok(imported)
+        let imported = call.import_identity(file).await;
+        self.conclude(call, imported).await
     }
 }
 
@@ -137,6 +136,11 @@ impl Call {
         Ok(content)
     }
 
+    async fn import_identity(&mut self, file: &str) -> Result<ImportedIdentity, Refusal> {
+        let content = self.staged(file, IDENTITY_FILE_BYTES_MAX).await?;
+        self.take_identity(&content).await
+    }
+
     async fn take_identity(&mut self, content: &[u8]) -> Result<ImportedIdentity, Refusal> {
         let body = self.verify_identity(content)?;
         let plugins = self.verify_plugins(&body)?;
@@ -151,7 +155,12 @@ impl Call {
             fingerprint: Some(fingerprint),
             made_at: body.made_at,
         };
-        let changed = check_replacement(known.as_ref(), &record)?;
+        let replacement = check_replacement(known.as_ref(), &record)?;
+        if replacement == Replacement::Key {
+            let cluster = body.cluster.clone();
+            self.require_approvals(&Act::ReplaceIdentity { cluster, fingerprint }).await?;
+        }
+        let changed = replacement != Replacement::Nothing;
         let answer = ImportedIdentity {
             cluster: body.cluster.clone(),
             fingerprint,
@@ -252,11 +261,20 @@ fn chunks_fit(tail: &Tail, encoded: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// Whether an import changes anything; a key that is known is replaced only with approvals.
-fn check_replacement(known: Option<&PeerRecord>, new: &PeerRecord) -> Result<bool, Refusal> {
-    let Some(known) = known else { return Ok(true) };
+/// What an import changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replacement {
+    Nothing,
+    /// Certificates, measurements, plugins that were not known.
+    Words,
+    /// A key that is known: only with approvals.
+    Key,
+}
+
+fn check_replacement(known: Option<&PeerRecord>, new: &PeerRecord) -> Result<Replacement, Refusal> {
+    let Some(known) = known else { return Ok(Replacement::Words) };
     if known.fingerprint == new.fingerprint {
-        return Ok(false);
+        return Ok(Replacement::Nothing);
     }
     if new.made_at < known.made_at {
         let detail = "The cluster has said newer things of itself; export its identity again.";
@@ -268,11 +286,7 @@ fn check_replacement(known: Option<&PeerRecord>, new: &PeerRecord) -> Result<boo
         let before = known.plugins.iter().find(|before| before.name == plugin.name);
         before.is_none_or(|before| same(&before.encryption, &plugin.encryption))
     });
-    if transfer && plugins {
-        return Ok(true);
-    }
-    let detail = "The identity replaces a key that is known; that needs approvals.";
-    Err(Refusal::new(Reason::ApprovalRequired, detail))
+    Ok(if transfer && plugins { Replacement::Words } else { Replacement::Key })
 }
 
 fn first_key(chain: &[Vec<u8>]) -> Option<Vec<u8>> {

@@ -11,12 +11,13 @@
 //! | [`call`] | the transaction; taint; reruns |
 //! | [`units`] | allotments, units, what they release |
 //! | [`keys`], `permit`, `vault` | keys, the permission to use them, material at rest |
+//! | [`approvals`] | what needs several people |
 //! | [`messages`], [`transfers`] | what crosses the gap |
 //! | [`custody`], [`genesis`] | the running node, and how it begins |
 //!
 //! Nothing above this crate sees the store, and nothing below it knows what a key may do.
 
-mod approvals;
+pub mod approvals;
 pub mod call;
 pub mod certificates;
 mod claims;
@@ -45,6 +46,7 @@ pub mod users;
 mod vault;
 mod view;
 
+pub use approvals::{ApproversNow, Decided, PendingApproval};
 pub use call::{Aborted, Call, Carry, CommitFailure};
 pub use clock::{SystemTimeSource, TimeSource};
 pub use custody::{Custody, Parts, TlsIdentity};

@@ -7,6 +7,7 @@ use mintmark_crypto::SecretBytes;
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::hpke::{RecipientKey, Suite};
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
+use mintmark_exchange::approval::Act;
 use mintmark_exchange::row::{Event, PluginActivation};
 use mintmark_model::{Name, Reason, Refusal};
 use mintmark_pki::{LeafKind, LeafUsage};
@@ -60,48 +61,16 @@ impl Custody {
         component: &[u8],
     ) -> Result<(), Refusal> {
         let mut call = self.begin(session, None).await?;
-        if Name::parse(name).is_none() || version.is_empty() || version.len() > 64 {
-            return Err(Refusal::invalid("The plugin's name or version is malformed."));
-        }
-        if sha256(component) != measurement {
-            return Err(Refusal::invalid("The component is not the one that was measured."));
-        }
-        let place = tables::pair(tables::PLUGINS, name, version);
-        if let Some(known) = call.read::<PluginRecord>(&place).await? {
-            if known.measurement == measurement {
-                return Ok(());
-            }
-            let detail = "This version is installed with other bytes; give it another version.";
-            return Err(Refusal::new(Reason::WrongState, detail));
-        }
-        let id = hex::encode(measurement);
-        let mut parts = 0;
-        for bytes in component.chunks(PART_BYTES) {
-            let part = tables::part(tables::COMPONENTS, &id, parts);
-            call.view.put(part, SecretBytes::new(bytes.to_vec()));
-            parts += 1;
-        }
-        let installed_at = call.now_ms();
-        let size = component.len() as u64;
-        call.view.write(
-            place,
-            PluginRecord {
-                measurement,
-                security_version,
-                size,
-                parts,
-                installed_at,
-                signers: Vec::new(),
-            },
-        );
-        call.record(Event::PluginInstalled(PluginActivation {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            security_version,
+        let record = PluginRecord {
             measurement,
-            publishers: Vec::new(),
-        }));
-        self.finish(call).await
+            security_version,
+            size: component.len() as u64,
+            parts: 0,
+            installed_at: call.now_ms(),
+            signers: Vec::new(),
+        };
+        let installed = call.install_plugin((name, version), record, component).await;
+        self.conclude(call, installed).await
     }
 
     /// Makes an installed version the active one of its name, and issues its certificates.
@@ -116,32 +85,8 @@ impl Custody {
         version: &str,
     ) -> Result<(), Refusal> {
         let mut call = self.begin(session, None).await?;
-        let place = tables::pair(tables::PLUGINS, &claims.name, version);
-        let installed: Option<PluginRecord> = call.read(&place).await?;
-        let installed = installed
-            .filter(|installed| installed.measurement == claims.measurement)
-            .ok_or_else(|| Refusal::not_found("installed version of the plugin"))?;
-        let place = tables::pair(tables::IDENTITIES, &claims.name, b"");
-        let known: Option<IdentityRecord> = call.read(&place).await?;
-        if let Some(known) = &known {
-            if known.measurement == installed.measurement {
-                return Ok(());
-            }
-            if installed.security_version < known.security_version {
-                let detail = "The security version would fall; that needs approvals.";
-                return Err(Refusal::new(Reason::ApprovalRequired, detail));
-            }
-        }
-        let record = call.issue_identity(&claims.name, version, &installed, known)?;
-        call.view.write(place, record);
-        call.record(Event::PluginActivated(PluginActivation {
-            name: claims.name.clone(),
-            version: version.to_owned(),
-            security_version: installed.security_version,
-            measurement: installed.measurement,
-            publishers: Vec::new(),
-        }));
-        self.finish(call).await
+        let activated = call.activate_plugin(claims, version).await;
+        self.conclude(call, activated).await
     }
 
     /// All versions that are kept.
@@ -198,6 +143,78 @@ impl Custody {
 }
 
 impl Call {
+    async fn install_plugin(
+        &mut self,
+        (name, version): (&str, &str),
+        mut record: PluginRecord,
+        component: &[u8],
+    ) -> Result<(), Refusal> {
+        if Name::parse(name).is_none() || version.is_empty() || version.len() > 64 {
+            return Err(Refusal::invalid("The plugin's name or version is malformed."));
+        }
+        let measurement = record.measurement;
+        if sha256(component) != measurement {
+            return Err(Refusal::invalid("The component is not the one that was measured."));
+        }
+        let place = tables::pair(tables::PLUGINS, name, version);
+        if let Some(known) = self.read::<PluginRecord>(&place).await? {
+            if known.measurement == measurement {
+                return Ok(());
+            }
+            let detail = "This version is installed with other bytes; give it another version.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
+        let id = hex::encode(measurement);
+        for bytes in component.chunks(PART_BYTES) {
+            let part = tables::part(tables::COMPONENTS, &id, record.parts);
+            self.view.put(part, SecretBytes::new(bytes.to_vec()));
+            record.parts += 1;
+        }
+        self.record(Event::PluginInstalled(PluginActivation {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            security_version: record.security_version,
+            measurement,
+            publishers: Vec::new(),
+        }));
+        self.view.write(place, record);
+        Ok(())
+    }
+
+    async fn activate_plugin(
+        &mut self,
+        claims: &PluginClaims,
+        version: &str,
+    ) -> Result<(), Refusal> {
+        let place = tables::pair(tables::PLUGINS, &claims.name, version);
+        let installed: Option<PluginRecord> = self.read(&place).await?;
+        let installed = installed
+            .filter(|installed| installed.measurement == claims.measurement)
+            .ok_or_else(|| Refusal::not_found("installed version of the plugin"))?;
+        let place = tables::pair(tables::IDENTITIES, &claims.name, b"");
+        let known: Option<IdentityRecord> = self.read(&place).await?;
+        let (name, measurement) = (claims.name.clone(), installed.measurement);
+        if let Some(known) = &known {
+            if known.measurement == measurement {
+                return Ok(());
+            }
+            if installed.security_version < known.security_version {
+                let name = name.clone();
+                self.require_approvals(&Act::DowngradePlugin { name, measurement }).await?;
+            }
+        }
+        let record = self.issue_identity(&claims.name, version, &installed, known)?;
+        self.view.write(place, record);
+        self.record(Event::PluginActivated(PluginActivation {
+            name,
+            version: version.to_owned(),
+            security_version: installed.security_version,
+            measurement,
+            publishers: Vec::new(),
+        }));
+        Ok(())
+    }
+
     fn issue_identity(
         &mut self,
         name: &str,

@@ -48,6 +48,10 @@ pub(crate) const HELD: u8 = 21;
 pub(crate) const CREDITS: u8 = 23;
 /// Numbers that only rise.
 pub(crate) const NUMBERS: u8 = 22;
+/// Acts that wait for approvals, by act and requester.
+pub(crate) const APPROVALS: u8 = 24;
+/// The list of approvers, where it is not the charter's any more: one record.
+pub(crate) const APPROVERS: u8 = 25;
 
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {

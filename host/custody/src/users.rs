@@ -68,7 +68,8 @@ impl Custody {
     /// # Errors
     ///
     /// `CSR_INVALID`; `INVALID_ARGUMENT` for a role or name that is none; `WRONG_STATE` for a name
-    /// that has another key.
+    /// that has another key; `APPROVAL_REQUIRED` for a new admin, auditor or publisher, where
+    /// several people decide.
     pub async fn issue_user(
         &self,
         session: Session,
@@ -79,14 +80,13 @@ impl Custody {
         entitlements: &[String],
     ) -> Result<IssuedUser, Refusal> {
         let mut call = self.begin(session, None).await?;
-        let issued = call.issue_user(role, name, csr, sealing_csr, entitlements).await?;
-        self.finish(call).await?;
-        Ok(issued)
+        let issued = call.issue_user(role, name, csr, sealing_csr, entitlements).await;
+        self.conclude(call, issued).await
     }
 }
 
 impl Call {
-    pub(crate) async fn issue_user(
+    async fn issue_user(
         &mut self,
         role: &str,
         name: &str,
@@ -104,8 +104,10 @@ impl Call {
         let kind = LeafKind::from_name(role.name()).ok_or_else(|| Refusal::invalid("No role."))?;
         let place = tables::pair(tables::USERS, role.name(), name);
         let csr = self.read_csr(csr)?;
-        if let Some(known) = self.read::<UserRecord>(&place).await? {
-            check_same_key(&known, &csr)?;
+        let known: Option<UserRecord> = self.read(&place).await?;
+        match &known {
+            Some(known) => check_same_key(known, &csr)?,
+            None => self.require_appointment((role, name), csr.key_hash()).await?,
         }
         let key = csr.public_key_info();
         let certificate = self.issue_leaf((kind, name), key, LeafUsage::Tls, None, LEAF_DAYS)?;

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    audit, ca, completions, device, entitlement, identity, init, outbox, plugin, receipt, report,
-    serve, status, user, verify,
+    approvals, audit, ca, completions, device, entitlement, identity, init, outbox, plugin,
+    receipt, report, serve, status, user, verify,
 };
 use crate::context::Context;
 use crate::demo;
@@ -69,6 +69,9 @@ enum Command {
     /// What headquarters sent to its sites.
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// Acts that need several people: what waits, and your yes or no.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Walk a node's store, offline: every record and every row.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
@@ -113,6 +116,7 @@ impl Cli {
             Command::Report(command) => block_on(report::run(&desk, command)),
             Command::Receipt(command) => block_on(receipt::run(&desk, command)),
             Command::Outbox(command) => block_on(outbox::run(&desk, command)),
+            Command::Approvals(command) => block_on(approvals::run(&desk, command)),
             Command::Verify(arguments) => block_on(verify::run(arguments)),
             Command::Demo(arguments) => block_on(demo::run(&desk, arguments)),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),

@@ -6,6 +6,7 @@ use mintmark_rpc::client::plugins::device_key::device_key_client::DeviceKeyClien
 use mintmark_rpc::client::plugins::entitlement::audit_client::AuditClient;
 use mintmark_rpc::client::plugins::entitlement::entitlements_client::EntitlementsClient;
 use mintmark_rpc::client::{Connection, Failure, files};
+use mintmark_rpc::proto::admin::approvals_client::ApprovalsClient;
 use mintmark_rpc::proto::admin::files_client::FilesClient;
 use mintmark_rpc::proto::admin::outbox_client::OutboxClient;
 use mintmark_rpc::proto::admin::peers_client::PeersClient;
@@ -52,6 +53,11 @@ impl Client {
     /// People and stations.
     pub(crate) fn users(&self) -> UsersClient<Channel> {
         UsersClient::new(self.connection.channel())
+    }
+
+    /// What needs several people.
+    pub(crate) fn approvals(&self) -> ApprovalsClient<Channel> {
+        ApprovalsClient::new(self.connection.channel())
     }
 
     /// What was sent to sites.

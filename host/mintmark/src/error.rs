@@ -163,7 +163,9 @@ fn advice(reason: Reason) -> Option<&'static str> {
             "Find out with `device show` which device it is; use that device's own key."
         }
         Reason::CsrInvalid => "Make a new request with the device's key.",
-        Reason::ApprovalRequired => "Have the number of people agree that the policy asks for.",
+        Reason::ApprovalRequired => {
+            "Let approvers run `approvals show` and `approvals approve`; then repeat this command."
+        }
         Reason::PermissionDenied => "Use the context of somebody whose role may do this.",
         Reason::ReadOnly | Reason::LedgerUnavailable => "Check the host's disk, then restart it.",
         Reason::RollbackSuspected => "Restore the newest backup; see `mintmark verify`.",

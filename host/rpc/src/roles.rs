@@ -7,6 +7,10 @@ use mintmark_model::Role::{self, Admin, Auditor, Operator, Publisher};
 
 /// The roles of each method. What is not here cannot be called.
 const METHODS: &[(&str, &[Role])] = &[
+    ("/mintmark.admin.v1.Approvals/ChangeApprovers", &[Admin]),
+    ("/mintmark.admin.v1.Approvals/Decide", &[Admin]),
+    ("/mintmark.admin.v1.Approvals/ListApprovals", &[Admin, Operator, Auditor]),
+    ("/mintmark.admin.v1.Approvals/ShowApprovers", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/Fetch", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/Stage", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/StageBegin", &[Admin, Operator, Auditor]),

@@ -1,5 +1,6 @@
 //! The host's own services: parse, call custody or the runtime, convert. They decide nothing.
 
+mod approvals;
 mod files;
 mod outbox;
 mod peers;
@@ -16,8 +17,9 @@ use crate::{
     host::Host,
     limits,
     proto::admin::{
-        files_server::FilesServer, outbox_server::OutboxServer, peers_server::PeersServer,
-        plugins_server::PluginsServer, status_server::StatusServer, users_server::UsersServer,
+        approvals_server::ApprovalsServer, files_server::FilesServer, outbox_server::OutboxServer,
+        peers_server::PeersServer, plugins_server::PluginsServer, status_server::StatusServer,
+        users_server::UsersServer,
     },
     reflection::Reflection,
 };
@@ -41,6 +43,7 @@ pub(crate) fn routes(host: &Host, health: HealthServer<impl Health>) -> Routes {
         .add_service(bounded!(FilesServer, host.clone()))
         .add_service(bounded!(UsersServer, host.clone()))
         .add_service(bounded!(OutboxServer, host.clone()))
+        .add_service(bounded!(ApprovalsServer, host.clone()))
         .prepare()
 }
 

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_executor::block_on;
-use mintmark_custody::{Custody, OpenError, PluginClaims, Session, identities::ImportedIdentity};
+use mintmark_custody::{
+    Custody, Decided, OpenError, PluginClaims, Session, identities::ImportedIdentity,
+};
+use mintmark_exchange::approval::ApprovalRequest;
 use mintmark_exchange::canonical::sha256;
 use mintmark_model::{Principal, Role};
 use mintmark_pki::ClusterPath;
 use mintmark_sdk::{Package, Plugin, Status};
 
+use crate::approvers::{QUORUM, Voter};
 use crate::clock::TestClock;
 use crate::device::Station;
 use crate::hardware::Hardware;
@@ -27,6 +31,7 @@ pub struct TestHost {
     clock: TestClock,
     pub(crate) custody: Custody,
     pub(crate) plugins: BTreeMap<&'static str, Installed>,
+    approvers: Arc<[Voter]>,
 }
 
 /// A host that does not run, with the plugins that run on it when it does.
@@ -34,6 +39,7 @@ pub struct Stopped {
     cluster: ClusterPath,
     clock: TestClock,
     plugins: BTreeMap<&'static str, Installed>,
+    approvers: Arc<[Voter]>,
 }
 
 /// [`mintmark_sdk::Plugin::dispatch`] of a plugin.
@@ -52,8 +58,9 @@ impl TestHost {
         hardware: Hardware,
         clock: TestClock,
         custody: Custody,
+        approvers: Arc<[Voter]>,
     ) -> Self {
-        Self { cluster, hardware, clock, custody, plugins: BTreeMap::new() }
+        Self { cluster, hardware, clock, custody, plugins: BTreeMap::new(), approvers }
     }
 
     /// The cluster's SPIFFE URI, such as `spiffe://acme/site/shenzhen`.
@@ -123,8 +130,8 @@ impl TestHost {
 
     /// Stops the host and lets go of what it ran on.
     pub fn stop(self) -> Stopped {
-        let Self { cluster, clock, plugins, .. } = self;
-        Stopped { cluster, clock, plugins }
+        let Self { cluster, clock, plugins, approvers, .. } = self;
+        Stopped { cluster, clock, plugins, approvers }
     }
 
     /// The host's identity bundle.
@@ -185,6 +192,49 @@ impl TestHost {
         }
     }
 
+    /// The people who approve here, as the charter names them.
+    pub fn approvers(&self) -> &[Voter] {
+        &self.approvers
+    }
+
+    /// Two people agree to what a call was refused for: the same call succeeds then.
+    ///
+    /// # Panics
+    /// For a refusal that names no request, and where the host refuses.
+    pub fn approve(&self, refused: &Status) {
+        for voter in &self.approvers[..QUORUM as usize] {
+            self.vote(voter, &self.waiting(refused), true).expect("the request waits");
+        }
+    }
+
+    /// The request that a call was refused for.
+    ///
+    /// # Panics
+    /// For a refusal that names no request that waits.
+    pub fn waiting(&self, refused: &Status) -> ApprovalRequest {
+        let named = refused.metadata.iter().find(|(name, _)| name == "request");
+        let (_, named) = named.expect("the refusal names a request");
+        let pending = block_on(self.custody.approvals()).expect("the store answers");
+        let named = pending.iter().find(|it| hex::encode(it.digest) == *named);
+        ApprovalRequest::decode(&named.expect("the request waits").request)
+            .expect("the host shows requests as they are signed")
+    }
+
+    /// Somebody's signed yes or no.
+    ///
+    /// # Errors
+    /// Those of the host.
+    pub fn vote(
+        &self,
+        voter: &Voter,
+        request: &ApprovalRequest,
+        approve: bool,
+    ) -> Result<Decided, Status> {
+        let session = self.session("admin", voter.name(), "Decide");
+        let statement = voter.says(request, approve);
+        block_on(self.custody.decide_approval(session, &statement)).map_err(status_of)
+    }
+
     /// Gives a station its certificates, with a key to which device keys are sealed. Without
     /// entitlements it may use all.
     ///
@@ -234,8 +284,8 @@ impl Stopped {
     /// # Errors
     /// What the host says that it can not start for.
     pub fn start_on(self, hardware: Hardware) -> Result<TestHost, OpenError> {
-        let Self { cluster, clock, plugins } = self;
+        let Self { cluster, clock, plugins, approvers } = self;
         let custody = block_on(Custody::open(parts(&hardware, &clock)))?;
-        Ok(TestHost { cluster, hardware, clock, custody, plugins })
+        Ok(TestHost { cluster, hardware, clock, custody, plugins, approvers })
     }
 }

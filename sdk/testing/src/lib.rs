@@ -58,8 +58,9 @@
 //!
 //! Two hosts of one [`World`] have one root. [`World::introduce`] carries identities across the
 //! gap, [`TestHost::fetch`] and [`TestHost::stage`] carry files. [`Office`] is headquarters' plugin
-//! in tests of a site's.
+//! in tests of a site's. What answers `APPROVAL_REQUIRED` succeeds after [`TestHost::approve`].
 
+mod approvers;
 mod backend;
 mod clock;
 mod device;
@@ -70,6 +71,7 @@ mod office;
 mod run;
 mod world;
 
+pub use approvers::{APPROVERS, QUORUM, Voter};
 pub use clock::TestClock;
 pub use device::{Device, Station};
 pub use hardware::{Hardware, NODE};

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_executor::block_on;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_custody::{Custody, Parts, RootAnswer, Settings, genesis};
-use mintmark_exchange::canonical::{encode, sha256};
-use mintmark_exchange::charter::{self, Approver, Charter};
+use mintmark_exchange::canonical::encode;
+use mintmark_exchange::charter::{self, Charter};
 use mintmark_exchange::order::{CHARTER, SignedOrder, signed_bytes};
 use mintmark_pki::{ClusterPath, ClusterRole, TrustKind, Validity, issue, request};
 
+use crate::approvers::{APPROVERS, QUORUM, Voter};
 use crate::clock::{EPOCH_MS, TestClock};
 use crate::hardware::{Hardware, NODE};
 use crate::host::TestHost;
@@ -22,6 +23,7 @@ pub struct World {
     root_key: SigningKey,
     root: Vec<u8>,
     clocks: Mutex<Vec<TestClock>>,
+    approvers: Arc<[Voter]>,
 }
 
 impl Default for World {
@@ -37,7 +39,8 @@ impl World {
         let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
         let root = issue::root_ca(&root_key, ORGANIZATION, TrustKind::Trial, validity)
             .expect("the organisation's name is one");
-        Self { root_key, root, clocks: Mutex::default() }
+        let approvers = APPROVERS.into_iter().map(Voter::new).collect();
+        Self { root_key, root, clocks: Mutex::default(), approvers }
     }
 
     /// A new headquarters, running, without plugins.
@@ -95,7 +98,7 @@ impl World {
         let clock = TestClock::new(self.now_ms());
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock.clone());
         let custody = self.found(&hardware, &clock, &cluster);
-        TestHost::new(cluster, hardware, clock, custody)
+        TestHost::new(cluster, hardware, clock, custody, Arc::clone(&self.approvers))
     }
 
     /// Both steps by which a node begins, with the root's answer between them.
@@ -119,8 +122,8 @@ impl World {
         let charter = Charter {
             version: charter::VERSION,
             cluster: cluster.to_string(),
-            approvers: vec![Approver { name: "admin".to_owned(), key_hash: sha256(b"admin") }],
-            floor_m: 1,
+            approvers: self.approvers.iter().map(Voter::listed).collect(),
+            floor_m: QUORUM,
             trusted_plugins: Vec::new(),
             issued_at: EPOCH_MS,
         };

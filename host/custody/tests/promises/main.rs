@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its bench does")]
 
+mod approvals;
 mod bench;
 mod copies;
 mod faults;

@@ -1,5 +1,6 @@
 //! The commands, one file for each noun: parse, ask, show.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod completions;
