@@ -25,3 +25,7 @@ ci:
 # Provisions per second against a fresh site, with 1 and 32 clients.
 load:
     cargo bench -p mintmark-tests --bench provisions
+
+# A million given keys: loaded, granted, imported.
+pools:
+    cargo bench -p mintmark-tests --bench pools

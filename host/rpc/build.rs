@@ -6,7 +6,8 @@ use std::{error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// The host's services, below `proto/`.
-const ADMIN: &[&str] = &["approvals", "files", "outbox", "peers", "plugins", "status", "users"];
+const ADMIN: &[&str] =
+    &["approvals", "files", "outbox", "peers", "plugins", "pools", "status", "users"];
 
 /// The services of the plugins: the folder of the protos, and the file.
 const PLUGINS: &[(&str, &str)] = &[

@@ -214,6 +214,7 @@ fn proposal() -> Vec<u8> {
         order: "order-9".to_owned(),
         product: product(9, KeyOrigin::Derived, Delivery::SealedToDevice),
         terms: terms(9, wall_ms()),
+        pool: None,
     };
     proposal.encode()
 }

@@ -26,6 +26,7 @@ pub(crate) struct Order<'a> {
     pub(crate) site: &'a str,
     pub(crate) product: &'a str,
     pub(crate) origin: &'a str,
+    pub(crate) pool: &'a str,
     pub(crate) algorithm: &'a str,
     pub(crate) delivery: &'a str,
     pub(crate) total: u64,
@@ -43,6 +44,7 @@ impl Default for Order<'_> {
             site: "site/shenzhen",
             product: "thermostat-2",
             origin: "device-born",
+            pool: "",
             algorithm: "ecdsa-p256",
             delivery: "none",
             total: 20,
@@ -238,9 +240,13 @@ impl Order<'_> {
         let Self { number, site, product, origin, algorithm, delivery, total, rates, .. } = self;
         let (audit, [from, until]) = (self.audit_units, self.window);
         let (in_doubt, attempts) = (self.in_doubt_max, self.attempts_max);
+        let pool = match self.pool {
+            "" => String::new(),
+            pool => format!("pool = \"{pool}\"\n"),
+        };
         format!(
             "order_number = \"{number}\"\nsite = \"{site}\"\n\
-             [product]\nid = \"{product}\"\nname = \"Thermostat 2\"\norigin = \"{origin}\"\n\
+             [product]\nid = \"{product}\"\nname = \"Thermostat 2\"\norigin = \"{origin}\"\n{pool}\
              algorithm = \"{algorithm}\"\ndelivery = \"{delivery}\"\n\
              [product.assigned_serial]\nprefix = \"{number}-\"\ndigits = 8\nstart = 1\n\
              check = \"luhn\"\n\

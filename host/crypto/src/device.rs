@@ -64,7 +64,7 @@ mod tests {
         let expanded = hkdf::expand(&seed, &[b"unit 1", &[0]], 32).unwrap();
         for algorithm in [SignatureAlgorithm::Ed25519, SignatureAlgorithm::EcdsaP256] {
             let key = device_key(algorithm, &seed, b"unit 1");
-            assert_eq!(key.scalar(), expanded.expose());
+            assert_eq!(key.to_scalar().expose(), expanded.expose());
         }
     }
 

@@ -50,6 +50,15 @@ impl SignatureAlgorithm {
         Self::for_kind(kind)
     }
 
+    /// How many bytes a scalar or seed has.
+    #[must_use]
+    pub const fn scalar_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 | Self::EcdsaP256 => 32,
+            Self::EcdsaP384 => 48,
+        }
+    }
+
     fn for_kind(kind: KeyKind) -> Result<Self, Error> {
         match kind {
             KeyKind::Ed25519 => Ok(Self::Ed25519),
@@ -113,7 +122,7 @@ impl SigningKey {
     }
 
     /// The key whose Ed25519 seed or ECDSA scalar (big-endian, of full length) is given.
-    pub(crate) fn from_scalar(algorithm: SignatureAlgorithm, scalar: &[u8]) -> Result<Self, Error> {
+    pub fn from_scalar(algorithm: SignatureAlgorithm, scalar: &[u8]) -> Result<Self, Error> {
         let pair = match curve(algorithm) {
             None => Ed25519KeyPair::from_seed_unchecked(scalar).map(Pair::Ed25519),
             Some((ecdsa, kind)) => {
@@ -162,15 +171,22 @@ impl SigningKey {
         }
     }
 
-    /// The ECDSA scalar or Ed25519 seed, for what checks derivations.
-    #[cfg(test)]
-    pub(crate) fn scalar(&self) -> Vec<u8> {
+    /// The ECDSA scalar (big-endian, of full length) or Ed25519 seed: the shortest form in which
+    /// many keys are kept, sealed.
+    #[must_use]
+    pub fn to_scalar(&self) -> SecretBytes {
         use aws_lc_rs::encoding::AsBigEndian as _;
 
-        match &self.pair {
-            Pair::Ed25519(pair) => pair.seed().unwrap().as_be_bytes().unwrap().as_ref().to_vec(),
-            Pair::Ecdsa(pair, _) => pair.private_key().as_be_bytes().unwrap().as_ref().to_vec(),
-        }
+        const WHOLE: &str = "a well-formed key has its scalar";
+        SecretBytes::new(match &self.pair {
+            Pair::Ed25519(pair) => {
+                let seed = pair.seed().expect(WHOLE);
+                seed.as_be_bytes().expect(WHOLE).as_ref().to_vec()
+            }
+            Pair::Ecdsa(pair, _) => {
+                pair.private_key().as_be_bytes().expect(WHOLE).as_ref().to_vec()
+            }
+        })
     }
 
     fn from_pair(pair: Pair) -> Self {
@@ -267,6 +283,17 @@ mod tests {
             assert_eq!(again.to_pkcs8().expose(), pkcs8.expose());
             let signature = again.sign(b"message");
             assert_eq!(verify(key.public_key_info(), b"message", &signature), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_again_from_its_scalar() {
+        for algorithm in SignatureAlgorithm::ALL {
+            let key = SigningKey::generate(algorithm);
+            let scalar = key.to_scalar();
+            assert_eq!(scalar.len(), algorithm.scalar_bytes());
+            let again = SigningKey::from_scalar(algorithm, scalar.expose()).unwrap();
+            assert_eq!(again.public_key_info(), key.public_key_info());
         }
     }
 

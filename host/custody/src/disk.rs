@@ -15,6 +15,7 @@ pub(crate) mod host;
 pub(crate) mod key;
 pub(crate) mod peer;
 pub(crate) mod plugin;
+pub(crate) mod pool;
 
 /// The most bytes of a record; the store's own limit is above it.
 const RECORD_BYTES_MAX: usize = 8 << 20;

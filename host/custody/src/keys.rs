@@ -537,7 +537,8 @@ pub(crate) fn set_name(entitlement: &str) -> String {
     format!("{entitlement}.set")
 }
 
-fn place(plugin: &str, name: &str) -> Key {
+/// Where a plugin's key is.
+pub(crate) fn place(plugin: &str, name: &str) -> Key {
     tables::pair(tables::KEYS, plugin, name)
 }
 
@@ -564,7 +565,8 @@ const fn secret_length(algorithm: Algorithm) -> usize {
     }
 }
 
-fn random_secret(algorithm: Algorithm) -> SecretBytes {
+/// A new secret of the length that the algorithm asks for.
+pub(crate) fn random_secret(algorithm: Algorithm) -> SecretBytes {
     let mut bytes = vec![0; secret_length(algorithm)];
     mintmark_crypto::random::fill(&mut bytes);
     SecretBytes::new(bytes)

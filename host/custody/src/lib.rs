@@ -13,6 +13,7 @@
 //! | [`keys`], `permit`, `vault` | keys, the permission to use them, material at rest |
 //! | [`approvals`] | what needs several people |
 //! | [`messages`], [`transfers`] | what crosses the gap |
+//! | [`pools`] | keys that somebody gave |
 //! | [`custody`], [`genesis`] | the running node, and how it begins |
 //!
 //! Nothing above this crate sees the store, and nothing below it knows what a key may do.
@@ -36,6 +37,7 @@ mod outcomes;
 mod peers;
 mod permit;
 pub mod plugins;
+pub mod pools;
 pub mod records;
 pub mod status;
 mod tables;
@@ -54,6 +56,7 @@ pub use genesis::{OpenError, RootAnswer};
 pub use host::Settings;
 pub use keys::{OpenKey, OpenKeySet};
 pub use messages::{MessageWriter, OpenedMessage};
+pub use mintmark_crypto::SecretBytes;
 pub use mintmark_crypto::digest::sha256;
 pub use mintmark_pki::VerifiedCsr;
 pub use plugins::InstalledPlugin;

@@ -53,6 +53,14 @@ pub(crate) const APPROVALS: u8 = 24;
 /// The list of approvers, where it is not the charter's any more: one record.
 pub(crate) const APPROVERS: u8 = 25;
 
+/// Pools of given keys at headquarters, by name.
+pub(crate) const POOLS: u8 = 30;
+/// Given keys, sealed: at headquarters chunks by pool and first key, and where each key is by its
+/// hash; at a site single keys by entitlement and unit.
+pub(crate) const POOL_KEYS: u8 = 31;
+/// Long work that goes in steps: loads of pools, key files that were written, imports of key files.
+pub(crate) const JOBS: u8 = 32;
+
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {
     Key::new(table, prefix(first, second.as_ref()))

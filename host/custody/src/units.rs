@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mintmark_exchange::canonical::is_subject;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::product::KeyOrigin;
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::{Reason, Refusal, Role, UnitState};
 use mintmark_store::{Key, Range, Version};
@@ -16,6 +17,7 @@ use crate::tables;
 use crate::types::{AllotmentState, AllotmentStatus, UnitStatus};
 use work::{Carried, UnitWork};
 
+mod derived;
 mod ending;
 mod issuing;
 pub(crate) mod work;
@@ -307,6 +309,9 @@ impl Call {
         subject_read: (Key, Version),
         units_of_subject: u32,
     ) -> Result<OpenUnit, Refusal> {
+        if grant.product.origin == KeyOrigin::Pool {
+            self.check_keys_are_here(&grant.entitlement).await?;
+        }
         let escrow = self.escrow_of(grant).await?;
         let mut decided = self.began;
         let reservation = escrow.draw(|| {

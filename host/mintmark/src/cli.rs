@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    approvals, audit, ca, completions, device, entitlement, identity, init, outbox, plugin,
+    approvals, audit, ca, completions, device, entitlement, identity, init, outbox, plugin, pool,
     receipt, report, serve, status, user, verify,
 };
 use crate::context::Context;
@@ -54,6 +54,9 @@ enum Command {
     /// Permissions to provision: headquarters creates them, a site imports them.
     #[command(subcommand)]
     Entitlement(entitlement::Command),
+    /// Keys that somebody gave: loaded at headquarters, handed out once, imported by a site.
+    #[command(subcommand)]
+    Pool(pool::Command),
     /// Devices, at a site.
     #[command(subcommand)]
     Device(device::Command),
@@ -111,6 +114,7 @@ impl Cli {
             Command::Plugin(command) => block_on(plugin::run(&desk, command)),
             Command::Identity(command) => block_on(identity::run(&desk, command)),
             Command::Entitlement(command) => block_on(entitlement::run(&desk, command)),
+            Command::Pool(command) => block_on(pool::run(&desk, command)),
             Command::Device(command) => block_on(device::run(&desk, command)),
             Command::Audit(command) => block_on(audit::run(&desk, command)),
             Command::Report(command) => block_on(report::run(&desk, command)),

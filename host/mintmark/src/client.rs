@@ -11,6 +11,7 @@ use mintmark_rpc::proto::admin::files_client::FilesClient;
 use mintmark_rpc::proto::admin::outbox_client::OutboxClient;
 use mintmark_rpc::proto::admin::peers_client::PeersClient;
 use mintmark_rpc::proto::admin::plugins_client::PluginsClient;
+use mintmark_rpc::proto::admin::pools_client::PoolsClient;
 use mintmark_rpc::proto::admin::status_client::StatusClient;
 use mintmark_rpc::proto::admin::users_client::UsersClient;
 use mintmark_rpc::proto::admin::{ActivateRequest, FetchRequest, InstallRequest, Plugin};
@@ -63,6 +64,11 @@ impl Client {
     /// What was sent to sites.
     pub(crate) fn outbox(&self) -> OutboxClient<Channel> {
         OutboxClient::new(self.connection.channel())
+    }
+
+    /// Keys that somebody gave.
+    pub(crate) fn pools(&self) -> PoolsClient<Channel> {
+        PoolsClient::new(self.connection.channel())
     }
 
     /// The factory's service.

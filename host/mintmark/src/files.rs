@@ -140,6 +140,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     folder.read(&name)
 }
 
+/// Opens a file that the command line names, to be read piece by piece.
+pub(crate) fn open(path: &Path) -> Result<std::fs::File, Error> {
+    let (folder, name) = Folder::split(path)?;
+    let file = folder.dir.open(plain(&name)?).map_err(Error::file("open", path))?;
+    Ok(file.into_std())
+}
+
 /// Writes a file that the command line names.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<PathBuf, Error> {
     let (folder, name) = Folder::split(path)?;

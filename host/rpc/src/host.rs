@@ -33,6 +33,7 @@ const SERVICES: &[&str] = &[
     "mintmark.admin.v1.Outbox",
     "mintmark.admin.v1.Peers",
     "mintmark.admin.v1.Plugins",
+    "mintmark.admin.v1.Pools",
     "mintmark.admin.v1.Status",
     "mintmark.admin.v1.Users",
 ];

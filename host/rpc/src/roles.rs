@@ -22,6 +22,13 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Plugins/InspectPlugin", &[Admin, Operator, Auditor, Publisher]),
     ("/mintmark.admin.v1.Plugins/Install", &[Admin]),
     ("/mintmark.admin.v1.Plugins/ListPlugins", &[Admin, Operator, Auditor, Publisher]),
+    ("/mintmark.admin.v1.Pools/BeginKeys", &[Admin, Operator]),
+    ("/mintmark.admin.v1.Pools/BeginLoad", &[Admin]),
+    ("/mintmark.admin.v1.Pools/DestroyPool", &[Admin]),
+    ("/mintmark.admin.v1.Pools/FindKeyFile", &[Admin, Auditor]),
+    ("/mintmark.admin.v1.Pools/ImportKeys", &[Admin, Operator]),
+    ("/mintmark.admin.v1.Pools/ListPools", &[Admin, Operator, Auditor]),
+    ("/mintmark.admin.v1.Pools/LoadChunk", &[Admin]),
     ("/mintmark.admin.v1.Status/ShowStatus", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Users/IssueUser", &[Admin]),
 ];

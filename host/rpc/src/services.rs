@@ -5,6 +5,7 @@ mod files;
 mod outbox;
 mod peers;
 mod plugins;
+mod pools;
 mod status;
 mod users;
 
@@ -18,8 +19,8 @@ use crate::{
     limits,
     proto::admin::{
         approvals_server::ApprovalsServer, files_server::FilesServer, outbox_server::OutboxServer,
-        peers_server::PeersServer, plugins_server::PluginsServer, status_server::StatusServer,
-        users_server::UsersServer,
+        peers_server::PeersServer, plugins_server::PluginsServer, pools_server::PoolsServer,
+        status_server::StatusServer, users_server::UsersServer,
     },
     reflection::Reflection,
 };
@@ -44,6 +45,7 @@ pub(crate) fn routes(host: &Host, health: HealthServer<impl Health>) -> Routes {
         .add_service(bounded!(UsersServer, host.clone()))
         .add_service(bounded!(OutboxServer, host.clone()))
         .add_service(bounded!(ApprovalsServer, host.clone()))
+        .add_service(bounded!(PoolsServer, host.clone()))
         .prepare()
 }
 

@@ -57,8 +57,7 @@ pub(crate) fn product(product: Product) -> proto::Product {
         KeyOrigin::DeviceBorn => proto::KeyOrigin::DeviceBorn,
         KeyOrigin::SiteBorn => proto::KeyOrigin::SiteBorn,
         KeyOrigin::Derived => proto::KeyOrigin::Derived,
-        // No grant of this plugin has one.
-        KeyOrigin::Pool => proto::KeyOrigin::Unspecified,
+        KeyOrigin::Pool => proto::KeyOrigin::Pool,
     };
     let delivery = match product.delivery {
         Delivery::None => proto::Delivery::None,
@@ -74,6 +73,7 @@ pub(crate) fn product(product: Product) -> proto::Product {
         template: product.template.map(template),
         serial: Some(serial(product.serial)),
         subjects: product.subjects.unwrap_or_default(),
+        pool: String::new(),
     }
 }
 

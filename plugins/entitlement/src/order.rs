@@ -42,11 +42,13 @@ impl Order {
     pub(crate) fn read(request: proto::CreateRequest) -> Result<Self, Status> {
         let product = request.product.ok_or_else(|| refusal(TermsError::Missing("product")))?;
         let terms = request.terms.ok_or_else(|| refusal(TermsError::Missing("terms")))?;
+        let pool = Some(product.pool.clone()).filter(|pool| !pool.is_empty());
         let proposal = GrantProposal {
             version: proposal::VERSION,
             order: request.order_number,
             product: read_product(product).map_err(refusal)?,
             terms: read_terms(terms).map_err(refusal)?,
+            pool,
         };
         proposal.check().map_err(refusal)?;
         check_names(&proposal).map_err(refusal)?;
@@ -169,6 +171,7 @@ fn read_origin(origin: i32) -> Result<KeyOrigin, TermsError> {
         Ok(proto::KeyOrigin::DeviceBorn) => Ok(KeyOrigin::DeviceBorn),
         Ok(proto::KeyOrigin::SiteBorn) => Ok(KeyOrigin::SiteBorn),
         Ok(proto::KeyOrigin::Derived) => Ok(KeyOrigin::Derived),
+        Ok(proto::KeyOrigin::Pool) => Ok(KeyOrigin::Pool),
         Ok(proto::KeyOrigin::Unspecified) => Err(TermsError::Missing("product.origin")),
         Err(_) => Err(TermsError::Malformed("product.origin")),
     }
@@ -257,6 +260,7 @@ pub(crate) mod tests {
                 check: 0,
             })),
             subjects: Vec::new(),
+            pool: String::new(),
         }
     }
 

@@ -172,6 +172,7 @@ fn product() -> proto::Product {
             check: proto::CheckDigit::None.into(),
         })),
         subjects: Vec::new(),
+        pool: String::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::{self, DecodeError, Digest, encode, framed, is_name, sha256},
     order::SignedOrder,
-    product::Product,
+    product::{KeyOrigin, Product},
 };
 
 /// What a site may do. Travels as a [`SignedOrder`] under [`GRANT`](crate::order::GRANT).
@@ -55,6 +55,8 @@ pub enum PackageKind {
     BatchCa,
     /// The secret from which device keys are derived.
     KeySet,
+    /// Given keys, in a key file of their own: the digest is [`crate::pool::KeyFileHead::digest`].
+    Pool,
 }
 
 /// The plugins that may use a grant: by their exact bytes, or by who published them.
@@ -155,7 +157,7 @@ pub struct SealedPackage {
 pub struct GrantPackage {
     /// The signed grant.
     pub grant: SignedOrder,
-    /// The packages, in the order in which the grant lists them.
+    /// The packages but for a pool's keys, in the order in which the grant lists them.
     pub packages: Vec<SealedPackage>,
 }
 
@@ -180,9 +182,6 @@ pub enum TermsError {
     /// Contradicts another field.
     #[error("{0} contradicts another field")]
     Mismatch(&'static str),
-    /// Keys from a pool are not supported yet.
-    #[error("product.origin: pools are not supported yet")]
-    PoolUnsupported,
 }
 
 /// The only version of a grant.
@@ -214,6 +213,12 @@ impl Grant {
         crate::order::digest(crate::order::GRANT, &encode(self))
     }
 
+    /// The digest of the key file's head, where keys come from a pool.
+    pub fn key_file(&self) -> Option<Digest> {
+        let listed = self.packages.iter().find(|package| package.kind == PackageKind::Pool);
+        listed.map(|package| package.digest)
+    }
+
     /// Refuses what no site could keep, naming the field.
     pub fn check(&self) -> Result<(), TermsError> {
         if self.version != VERSION {
@@ -235,6 +240,9 @@ impl Grant {
         kinds.sort_unstable();
         if kinds.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(TermsError::Malformed("packages"));
+        }
+        if (self.product.origin == KeyOrigin::Pool) != self.key_file().is_some() {
+            return Err(TermsError::Mismatch("packages"));
         }
         let certified = self.product.template.is_some();
         if certified && (self.product_ca.is_none() || self.batch_ca.is_none()) {
@@ -311,10 +319,12 @@ impl GrantPackage {
         if bounded { Ok(package) } else { Err(DecodeError::TooLong) }
     }
 
-    /// True if the packages are exactly those that `grant` lists, in its order.
+    /// True if the packages are exactly those that `grant` lists, in its order. Keys of a pool come
+    /// apart, in their key file.
     pub fn matches(&self, grant: &Grant) -> bool {
-        self.packages.len() == grant.packages.len()
-            && self.packages.iter().zip(&grant.packages).all(|(sealed, listed)| {
+        let carried = || grant.packages.iter().filter(|one| one.kind != PackageKind::Pool);
+        self.packages.len() == carried().count()
+            && self.packages.iter().zip(carried()).all(|(sealed, listed)| {
                 sealed.kind == listed.kind && sealed.digest() == listed.digest
             })
     }

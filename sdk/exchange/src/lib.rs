@@ -20,6 +20,7 @@ pub mod merkle;
 pub mod message;
 pub mod opened;
 pub mod order;
+pub mod pool;
 pub mod product;
 pub mod proof;
 pub mod proposal;

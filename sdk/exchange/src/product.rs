@@ -89,8 +89,8 @@ impl Product {
             return Err(TermsError::Malformed("product.id"));
         }
         text("product.name", &self.name)?;
-        if self.origin == KeyOrigin::Pool {
-            return Err(TermsError::PoolUnsupported);
+        if self.origin == KeyOrigin::Pool && total > crate::pool::KEYS_MAX {
+            return Err(TermsError::TooLarge("terms.total"));
         }
         if !ALGORITHMS.contains(&self.algorithm.as_str()) {
             return Err(TermsError::Malformed("product.algorithm"));

@@ -9,7 +9,7 @@ use crate::{
     canonical::{self, DecodeError},
     grant::{PACKAGE_BYTES_MAX, Terms, TermsError},
     order::ORDER_BYTES_MAX,
-    product::Product,
+    product::{KeyOrigin, Product},
 };
 
 /// What headquarters' plugin asks its host to grant. The host adds id, number, recipient, accepted
@@ -24,6 +24,8 @@ pub struct GrantProposal {
     pub product: Product,
     /// The limits.
     pub terms: Terms,
+    /// The pool that device keys are taken off; there exactly where the product's origin is one.
+    pub pool: Option<String>,
 }
 
 /// The body of a message with the purpose `entitlement`.
@@ -67,6 +69,9 @@ impl GrantProposal {
     pub fn check(&self) -> Result<(), TermsError> {
         if !canonical::is_subject(&self.order) {
             return Err(TermsError::Malformed("order"));
+        }
+        if (self.product.origin == KeyOrigin::Pool) != self.pool.is_some() {
+            return Err(TermsError::Mismatch("product.pool"));
         }
         self.terms.check()?;
         self.product.check(self.terms.total)

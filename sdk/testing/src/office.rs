@@ -67,6 +67,7 @@ impl Office {
                 subjects: None,
             },
             terms: roomy(total, now_ms),
+            pool: None,
         }
     }
 

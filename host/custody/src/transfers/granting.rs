@@ -48,7 +48,8 @@ impl Call {
     /// # Errors
     ///
     /// `TERMS_INVALID`; `APPROVAL_REQUIRED` above the threshold; `NOT_FOUND` for the peer;
-    /// `WRONG_STATE` for a key that was exported before; what the policies of the keys say.
+    /// `WRONG_STATE` for a key that was exported before, and for a pool of a restored store;
+    /// `QUOTA_EXHAUSTED` for a pool that has too few keys; what the policies of the keys say.
     pub async fn export_grant(
         &mut self,
         cluster: &str,
@@ -89,10 +90,17 @@ impl Call {
             },
         };
         let packages = self.seal_packages(&mut keys, &grant, plugin, &transfer)?;
-        grant.packages = (packages.iter())
+        let mut listed: Vec<_> = (packages.iter())
             .map(|package| PackageRef { kind: package.kind, digest: package.digest() })
             .collect();
-        grant.check().map_err(|error| terms_invalid(&error))?;
+        if let Some(pool) = proposal.pool {
+            // Keys that left their pool are in a grant, or the call is not committed.
+            let taken = self.take_from_pool(&pool, &grant, &transfer).await;
+            listed.push(self.whole(taken)?);
+        }
+        grant.packages = listed;
+        let checked = grant.check().map_err(|error| terms_invalid(&error));
+        self.whole(checked)?;
         Ok(self.sign_grant(&grant, packages))
     }
 

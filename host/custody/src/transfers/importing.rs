@@ -108,8 +108,16 @@ impl Call {
             let new = match sealed.kind {
                 PackageKind::BatchCa => self.batch_key(grant, &material)?,
                 PackageKind::KeySet => self.key_set(grant, material)?,
+                // A grant lists it, but no message carries it.
+                PackageKind::Pool => return Err(untrusted()),
             };
             self.store_key(new).await?;
+        }
+        if let Some(head) = grant.key_file() {
+            let secret = keys::random_secret(Algorithm::HkdfSha256);
+            let new = self.key_set(grant, secret)?;
+            self.store_key(new).await?;
+            self.expect_keys(grant, head)?;
         }
         Ok(())
     }

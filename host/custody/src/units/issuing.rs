@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::hpke::{Sender, Suite};
+use mintmark_crypto::random;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
-use mintmark_crypto::{device_key, framed, random};
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::product::{Delivery, KeyOrigin};
 use mintmark_exchange::unit::UnitChange;
@@ -17,6 +17,7 @@ use mintmark_pki::{Certificate, VerifiedCsr};
 use mintmark_store::Key;
 
 use super::OpenUnit;
+use super::derived::derived_key;
 use super::work::keeps_identity;
 use crate::call::Call;
 use crate::disk::allotment::{ArtefactRecord, SealedKeyRecord};
@@ -27,8 +28,6 @@ use crate::{escrows, keys, tables};
 
 /// The HPKE `info` under which a device key is sealed to a device or a station.
 const DELIVERY_INFO: &[u8] = b"mintmark device key delivery v1";
-/// The label under which device keys are derived (03, 3.3).
-const DEVICE_KEY_LABEL: &str = "mintmark device key v1";
 
 /// To whom a unit's identity goes.
 struct Target {
@@ -55,7 +54,7 @@ impl Call {
         self.issue(unit, Target { delivery: Delivery::None, public_key }, fields).await
     }
 
-    /// Makes or derives the unit's key, and seals it to the key of a checked CSR.
+    /// Makes, derives or takes the unit's key, and seals it to the key of a checked CSR.
     ///
     /// # Errors
     ///
@@ -70,8 +69,8 @@ impl Call {
         self.issue(unit, Target { delivery: Delivery::SealedToDevice, public_key }, fields).await
     }
 
-    /// Makes or derives the unit's key, and seals it to the encryption certificate of the calling
-    /// station.
+    /// Makes, derives or takes the unit's key, and seals it to the encryption certificate of the
+    /// calling station.
     ///
     /// # Errors
     ///
@@ -215,18 +214,22 @@ impl Call {
         Ok(())
     }
 
-    /// The unit's own key: made here, or derived from the entitlement's secret.
+    /// The unit's own key: made here, given, or derived from the entitlement's secret.
     async fn device_key(&mut self, unit: &OpenUnit) -> Result<SigningKey, Refusal> {
         let grant = &unit.grant;
         let algorithm = algorithm_of(grant)?;
-        if grant.product.origin == KeyOrigin::SiteBorn {
-            return Ok(SigningKey::generate(algorithm));
+        match grant.product.origin {
+            KeyOrigin::SiteBorn => return Ok(SigningKey::generate(algorithm)),
+            KeyOrigin::Pool => return self.given_key(unit, algorithm).await,
+            KeyOrigin::Derived => {}
+            // Its delivery is none: no key of the host's goes to it.
+            KeyOrigin::DeviceBorn => return Err(Refusal::not_found("key of the device")),
         }
         let set = self.load_key(&keys::set_name(&grant.entitlement)).await?;
         let through = Some(grant.entitlement.as_str());
         let permit = self.permit::<Derive>(&set, Content::None, through)?;
         let secret = permit.secret(&self.host.vault)?;
-        Ok(device_key(algorithm, &secret, &device_key_info(grant, unit.number)))
+        Ok(derived_key(algorithm, &secret, grant, unit.number))
     }
 
     /// The device's certificate, where the grant has a template.
@@ -332,17 +335,6 @@ impl From<&ArtefactRecord> for Artefact {
             confirm_nonce: record.nonce,
         }
     }
-}
-
-/// What the key of a unit is derived by: the same at headquarters and at the site.
-fn device_key_info(grant: &Grant, unit: u64) -> Vec<u8> {
-    let fields: [&[u8]; 4] = [
-        grant.product.algorithm.as_bytes(),
-        grant.product.id.as_bytes(),
-        grant.entitlement.as_bytes(),
-        &unit.to_be_bytes(),
-    ];
-    framed(DEVICE_KEY_LABEL, &fields)
 }
 
 fn algorithm_of(grant: &Grant) -> Result<SignatureAlgorithm, Refusal> {

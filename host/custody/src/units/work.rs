@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mintmark_crypto::digest::sha256;
 use mintmark_exchange::certificate::CertificateSerial;
 use mintmark_exchange::grant::Grant;
+use mintmark_exchange::product::KeyOrigin;
 use mintmark_exchange::row::{Event, UnitEvent};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::escrow::Moment;
@@ -15,6 +16,7 @@ use crate::call::{Counting, PendingRow};
 use crate::disk;
 use crate::disk::allotment::{SubjectRecord, UnitRecord, UnitRef};
 use crate::escrows::{Reservation, SharedEscrow};
+use crate::pools::unit_key_place;
 use crate::tables;
 
 /// Which part of a call is committed.
@@ -102,6 +104,12 @@ impl UnitWork {
         }
         if let Some(hash) = self.pinned {
             write(Key::new(tables::DEVICE_KEYS, hash), disk::write(&own));
+        }
+        let given = self.grant.product.origin == KeyOrigin::Pool;
+        if given && record.state() != UnitState::Reserved {
+            // The unit's key is sealed to its device, or no device will ever have it.
+            let place = unit_key_place(&self.grant.entitlement, self.number);
+            transaction.writes.push((place, None));
         }
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod imports;
 mod keys;
 mod messages;
+mod pools;
 mod reruns;
 mod restarts;
 mod units;

@@ -11,7 +11,7 @@ use mintmark_rpc::client::plugins::device_key as site;
 use mintmark_rpc::client::plugins::entitlement as headquarters;
 use serde_json::{Value, json};
 
-use super::receipt::known;
+use super::{pool, receipt::known};
 use crate::cli::Desk;
 use crate::client::Client;
 use crate::error::Error;
@@ -25,7 +25,8 @@ pub(crate) enum Command {
     Create {
         /// The order; `entitlement example` shows one.
         order: PathBuf,
-        /// The file to write.
+        /// The file to write. Keys of a pool are written beside it, with `.keys` at the end of the
+        /// name; the site takes them with `pool import`.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -61,15 +62,23 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
 
 async fn create(client: &Client, order: &Path, out: &Path) -> Result<Page, Error> {
     let request = order::read(order)?;
+    let pooled = request.product.as_ref().is_some_and(|product| !product.pool.is_empty());
     let created = client.entitlements().create(request).await.map_err(Failure::from)?.into_inner();
     let path = files::write(out, &client.fetch(&created.file_id).await?)?;
-    Ok(Page::facts(&[
+    let mut facts = vec![
         ("entitlement", json!(created.entitlement)),
         ("number", json!(created.number)),
         ("file", json!(path)),
         ("message", json!(created.sequence)),
         ("grant", json!(hex::encode(created.grant_digest))),
-    ]))
+    ];
+    if pooled {
+        let mut beside = out.as_os_str().to_owned();
+        beside.push(".keys");
+        let written = pool::export(client, &created.entitlement, Path::new(&beside)).await?;
+        facts.push(("keys", json!(written)));
+    }
+    Ok(Page::facts(&facts))
 }
 
 async fn import(client: &Client, file: &Path) -> Result<Page, Error> {

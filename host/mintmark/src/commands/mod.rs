@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod outbox;
 pub(crate) mod plugin;
+pub(crate) mod pool;
 pub(crate) mod receipt;
 pub(crate) mod report;
 pub(crate) mod serve;

@@ -92,8 +92,7 @@ fn p15_absurd_terms_are_refused_by_name() {
 
 #[test]
 fn i8_products_that_contradict_themselves_are_refused() {
-    use TermsError::{Malformed, Mismatch, Missing, PoolUnsupported};
-    assert_eq!(refused(|g| g.product.origin = KeyOrigin::Pool), PoolUnsupported);
+    use TermsError::{Malformed, Mismatch, Missing};
     assert_eq!(refused(|g| g.product.origin = KeyOrigin::Derived), Mismatch("product.delivery"));
     let station = |g: &mut Grant| g.product.delivery = Delivery::SealedToStation;
     assert_eq!(refused(station), Mismatch("product.delivery"));
@@ -125,6 +124,37 @@ fn site_born_and_derived_keys_may_do_without_certificates() {
         grant.terms.certificates_per_unit = 0;
         assert_eq!(grant.check(), Ok(()));
     }
+}
+
+#[test]
+fn a_pool_needs_its_key_file_and_nothing_else_has_one() {
+    let file = PackageRef { kind: PackageKind::Pool, digest: [6; 32] };
+    let mut grant = grant();
+    grant.packages.push(file);
+    assert_eq!(grant.check(), Err(TermsError::Mismatch("packages")));
+    grant.product.origin = KeyOrigin::Pool;
+    grant.product.delivery = Delivery::SealedToDevice;
+    assert_eq!((grant.check(), grant.key_file()), (Ok(()), Some([6; 32])));
+    grant.packages.clear();
+    assert_eq!(grant.check(), Err(TermsError::Mismatch("packages")));
+    let most = crate::pool::KEYS_MAX;
+    assert_eq!(grant.product.check(most + 1), Err(TermsError::TooLarge("terms.total")));
+}
+
+#[test]
+fn the_keys_of_a_pool_travel_apart_from_the_grant() {
+    let sealed =
+        SealedPackage { kind: PackageKind::BatchCa, encapsulated: vec![1], ciphertext: vec![2] };
+    let mut grant = grant();
+    grant.packages = vec![
+        PackageRef { kind: PackageKind::BatchCa, digest: sealed.digest() },
+        PackageRef { kind: PackageKind::Pool, digest: [6; 32] },
+    ];
+    let order = SignedOrder { body: encode(&grant), chain: vec![vec![1]], signature: vec![1] };
+    let mut package = GrantPackage { grant: order, packages: vec![sealed.clone()] };
+    assert!(package.matches(&grant));
+    package.packages.push(SealedPackage { kind: PackageKind::Pool, ..sealed });
+    assert!(!package.matches(&grant), "a pool is no package of the message");
 }
 
 #[test]

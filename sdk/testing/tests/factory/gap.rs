@@ -240,6 +240,7 @@ pub(crate) fn device_born() -> office::Product {
             check: office::CheckDigit::None.into(),
         })),
         subjects: Vec::new(),
+        pool: String::new(),
     }
 }
 

@@ -37,6 +37,7 @@ struct Product {
     id: String,
     name: String,
     origin: Origin,
+    pool: Option<String>,
     algorithm: String,
     delivery: Delivery,
     certificate: Option<Certificate>,
@@ -52,6 +53,7 @@ enum Origin {
     DeviceBorn,
     SiteBorn,
     Derived,
+    Pool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -183,8 +185,10 @@ impl From<Product> for proto::Product {
                 Origin::DeviceBorn => proto::KeyOrigin::DeviceBorn,
                 Origin::SiteBorn => proto::KeyOrigin::SiteBorn,
                 Origin::Derived => proto::KeyOrigin::Derived,
+                Origin::Pool => proto::KeyOrigin::Pool,
             }
             .into(),
+            pool: product.pool.unwrap_or_default(),
             algorithm: product.algorithm,
             delivery: match product.delivery {
                 Delivery::None => proto::Delivery::None,
