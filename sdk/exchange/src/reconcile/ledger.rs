@@ -109,7 +109,9 @@ impl Application {
         match &row.body.event {
             Event::Started(_) => self.started(node, row),
             Event::Restored { .. } => self.restored(node),
-            Event::ClockAcknowledged { .. } => self.acknowledged(place, row),
+            Event::ClockAcknowledged { mark_before_ms, mark_after_ms } => {
+                self.acknowledged(place, row, *mark_before_ms, *mark_after_ms);
+            }
             Event::Approved { .. } => {
                 self.state.nodes.entry(node.to_owned()).or_default().approved =
                     Some(row.body.request);
@@ -253,23 +255,40 @@ impl Application {
         }
         node.suspect = body.clock_suspect;
         node.time_max_ms = node.time_max_ms.max(body.time_ms);
-        node.monotonic_max_ms = node.monotonic_max_ms.max(body.monotonic_ms);
+        if !started {
+            node.monotonic_max_ms = node.monotonic_max_ms.max(body.monotonic_ms);
+            node.served.passed(body.monotonic_ms);
+        }
     }
 
     fn started(&mut self, node: &str, row: &Row) {
         let node = self.state.nodes.entry(node.to_owned()).or_default();
-        node.era += 1;
+        node.served.started(row.body.monotonic_ms);
         node.boots = if row.sequence == 1 { 1 } else { node.boots + 1 };
         node.boot = row.body.boot;
+        node.acknowledged = false;
         node.monotonic_max_ms = row.body.monotonic_ms;
         node.approved = None;
     }
 
-    fn acknowledged(&mut self, place: Place<'_>, row: &Row) {
-        let text = "a suspect clock was acknowledged";
-        self.findings.note(FindingKind::Clock, place, text);
+    /// Once in a start an admin may say alone that the clock is right; more than that, and a mark
+    /// that is lowered, takes approvals in the same call.
+    fn acknowledged(&mut self, place: Place<'_>, row: &Row, before_ms: u64, after_ms: u64) {
         let node = self.state.nodes.entry(place.node.to_owned()).or_default();
-        (node.time_max_ms, node.suspect) = (row.body.time_ms, false);
+        let lowered = after_ms < before_ms;
+        let alone = !lowered && !node.acknowledged;
+        let approved = node.approved == Some(row.body.request);
+        node.acknowledged |= !lowered;
+        (node.time_max_ms, node.suspect) = (after_ms, false);
+        let text = match lowered {
+            true => "the mark of the clock was lowered",
+            false => "a suspect clock was acknowledged",
+        };
+        if alone || approved {
+            self.findings.note(FindingKind::Clock, place, text);
+        } else {
+            self.findings.breach(FindingKind::Clock, place, format!("{text} without approvals"));
+        }
     }
 
     /// After a restore the counters are those of the backup, less what was written off.

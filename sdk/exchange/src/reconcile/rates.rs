@@ -1,12 +1,24 @@
 //! Rate windows, checked again from the times in the rows.
 //!
 //! A rate of `units` per interval is exact: in no interval of that length are more units
-//! reserved. Within one start of the host the monotonic clock counts, which nobody can set;
-//! between two starts, site time.
+//! reserved. Within one start of the host the monotonic clock counts, which nobody can set. How
+//! long a host was off nobody knows: a start goes on where the rows before it ended, as the host's
+//! own windows do, which count what they held as reserved at the start.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{grant::Rate, row::CALL_DEADLINE_MS};
+
+/// The time that a node has served, over all its starts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Served {
+    /// In the starts before this one.
+    before_ms: u64,
+    /// The monotonic clock in the row of this start.
+    start_ms: u64,
+    /// Its latest in the rows of this start.
+    latest_ms: u64,
+}
 
 /// Recent reservations under one rate, in bounded memory.
 ///
@@ -20,21 +32,12 @@ pub(super) struct RateMeter {
     over: bool,
 }
 
-/// When units were reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Instant {
-    /// Which start of the host.
-    pub(super) era: u64,
-    pub(super) monotonic_ms: u64,
-    pub(super) time_ms: u64,
-}
-
 /// Units reserved at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Moment {
-    /// The earliest and the latest of them; the same but for large rates.
-    first: Instant,
-    last: Instant,
+    /// The earliest and the latest of them, as time served; the same but for large rates.
+    first: u64,
+    last: u64,
     units: u64,
     /// Units of all moments up to and with this one, since the meter began.
     sum: u64,
@@ -45,24 +48,28 @@ struct Moment {
 /// reported where there was none.
 const EXACT_UNITS_MAX: u64 = 4_096;
 
-impl Instant {
-    fn order(&self) -> (u64, u64) {
-        (self.era, self.monotonic_ms)
+impl Served {
+    /// A row says what the monotonic clock was at its decision.
+    pub(super) fn passed(&mut self, monotonic_ms: u64) {
+        self.latest_ms = self.latest_ms.max(monotonic_ms);
     }
 
-    /// Milliseconds from `earlier` to here.
-    fn since(&self, earlier: &Self) -> u64 {
-        if self.era == earlier.era {
-            self.monotonic_ms.saturating_sub(earlier.monotonic_ms)
-        } else {
-            self.time_ms.saturating_sub(earlier.time_ms)
-        }
+    /// The row of a start.
+    pub(super) fn started(&mut self, monotonic_ms: u64) {
+        self.before_ms = self.at(self.latest_ms);
+        (self.start_ms, self.latest_ms) = (monotonic_ms, monotonic_ms);
+    }
+
+    /// The time served at a decision in this start.
+    pub(super) fn at(&self, monotonic_ms: u64) -> u64 {
+        self.before_ms.saturating_add(monotonic_ms.saturating_sub(self.start_ms))
     }
 }
 
 impl RateMeter {
-    /// Counts one unit; true if the rate is exceeded by it and was not before.
-    pub(super) fn count(&mut self, rate: &Rate, at: Instant) -> bool {
+    /// Counts one unit, reserved when `at` was served; true if the rate is exceeded by it and was
+    /// not before.
+    pub(super) fn count(&mut self, rate: &Rate, at: u64) -> bool {
         let window_ms = rate.per_seconds.saturating_mul(1000);
         let place = self.insert(at, step_ms(rate, window_ms));
         let over = self.is_over(place, window_ms, rate.units);
@@ -73,10 +80,9 @@ impl RateMeter {
     }
 
     /// Adds a unit to its moment; gives the moment's place.
-    fn insert(&mut self, at: Instant, step_ms: u64) -> usize {
-        let place = self.moments.partition_point(|moment| moment.first.order() <= at.order());
-        let step = |at: &Instant| (at.era, at.monotonic_ms / step_ms);
-        let same = |moment: &Moment| step(&moment.first) == step(&at);
+    fn insert(&mut self, at: u64, step_ms: u64) -> usize {
+        let place = self.moments.partition_point(|moment| moment.first <= at);
+        let same = |moment: &Moment| moment.first / step_ms == at / step_ms;
         let place = match place.checked_sub(1) {
             Some(before) if same(&self.moments[before]) => before,
             before => {
@@ -88,9 +94,7 @@ impl RateMeter {
         };
         let moment = &mut self.moments[place];
         moment.units += 1;
-        if at.order() > moment.last.order() {
-            moment.last = at;
-        }
+        moment.last = moment.last.max(at);
         for moment in &mut self.moments[place..] {
             moment.sum += 1;
         }
@@ -102,13 +106,14 @@ impl RateMeter {
         let begin = self.moments[place].first;
         self.moments[place..]
             .iter()
-            .take_while(|end| end.last.since(&begin) < window_ms)
-            .any(|end| end.sum - self.sum_before(&end.last, window_ms) > units)
+            .take_while(|end| end.last.saturating_sub(begin) < window_ms)
+            .any(|end| end.sum - self.sum_before(end.last, window_ms) > units)
     }
 
     /// Units that had left the window by `end`.
-    fn sum_before(&self, end: &Instant, window_ms: u64) -> u64 {
-        let first = self.moments.partition_point(|moment| end.since(&moment.first) >= window_ms);
+    fn sum_before(&self, end: u64, window_ms: u64) -> u64 {
+        let left = |moment: &Moment| end.saturating_sub(moment.first) >= window_ms;
+        let first = self.moments.partition_point(left);
         self.moments.get(first).map_or(0, |first| first.sum - first.units)
     }
 
@@ -118,13 +123,13 @@ impl RateMeter {
         let Some(newest) = self.moments.last().map(|moment| moment.last) else {
             return;
         };
-        let late =
-            self.moments.partition_point(|moment| newest.since(&moment.last) > CALL_DEADLINE_MS);
+        let late = |moment: &Moment| newest.saturating_sub(moment.last) > CALL_DEADLINE_MS;
+        let late = self.moments.partition_point(late);
         let Some(earliest) = self.moments.get(late).map(|moment| (moment.first, moment.sum)) else {
             return;
         };
         let needless = |moment: &Moment| {
-            earliest.0.since(&moment.first) >= window_ms.saturating_add(CALL_DEADLINE_MS)
+            earliest.0.saturating_sub(moment.first) >= window_ms.saturating_add(CALL_DEADLINE_MS)
                 || earliest.1 - moment.sum > units
         };
         let dropped = self.moments[..late].partition_point(needless);
@@ -140,11 +145,7 @@ fn step_ms(rate: &Rate, window_ms: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn at(monotonic_ms: u64) -> Instant {
-        Instant { era: 1, monotonic_ms, time_ms: 1_000_000 + monotonic_ms }
-    }
-
-    fn exceeded(rate: Rate, times: impl IntoIterator<Item = Instant>) -> usize {
+    fn exceeded(rate: Rate, times: impl IntoIterator<Item = u64>) -> usize {
         let mut meter = RateMeter::default();
         times.into_iter().filter(|time| meter.count(&rate, *time)).count()
     }
@@ -152,31 +153,38 @@ mod tests {
     #[test]
     fn a_full_window_is_allowed_and_one_unit_more_is_not() {
         let rate = Rate { units: 4, per_seconds: 10 };
-        assert_eq!(exceeded(rate, [0, 0, 1, 9_999, 10_000, 10_000, 10_001].map(at)), 0);
-        assert_eq!(exceeded(rate, [0, 0, 1, 9_998, 9_999].map(at)), 1);
+        assert_eq!(exceeded(rate, [0, 0, 1, 9_999, 10_000, 10_000, 10_001]), 0);
+        assert_eq!(exceeded(rate, [0, 0, 1, 9_998, 9_999]), 1);
     }
 
     #[test]
     fn rows_that_come_late_are_counted_where_they_belong() {
         let rate = Rate { units: 2, per_seconds: 10 };
-        assert_eq!(exceeded(rate, [0, 12_000, 11_000, 1].map(at)), 0);
+        assert_eq!(exceeded(rate, [0, 12_000, 11_000, 1]), 0);
         // 8,000 comes after 12,000 and makes three within ten seconds.
-        assert_eq!(exceeded(rate, [3_000, 12_000, 8_000].map(at)), 1);
+        assert_eq!(exceeded(rate, [3_000, 12_000, 8_000]), 1);
     }
 
     #[test]
     fn r13_a_restart_does_not_empty_the_window() {
         let rate = Rate { units: 2, per_seconds: 10 };
-        let again = |monotonic_ms, time_ms| Instant { era: 2, monotonic_ms, time_ms };
-        assert_eq!(exceeded(rate, [at(5_000), at(5_001), again(0, 1_006_000)]), 1);
-        assert_eq!(exceeded(rate, [at(5_000), at(5_001), again(0, 1_015_000)]), 0);
+        let mut served = Served::default();
+        served.started(3);
+        let mut times: Vec<_> = [5_000, 5_001].map(|at| served.at(at)).to_vec();
+        served.passed(5_001);
+        // However long it was off, and wherever its clock begins now.
+        served.started(700_000);
+        times.push(served.at(700_000 + 9_998));
+        assert_eq!(exceeded(rate, times.clone()), 1);
+        times[2] += 1;
+        assert_eq!(exceeded(rate, times), 0);
     }
 
     #[test]
     fn a_flood_is_one_finding_in_bounded_memory() {
         let rate = Rate { units: 10, per_seconds: 86_400 };
         let mut meter = RateMeter::default();
-        let began = (0..20_000).filter(|n| meter.count(&rate, at(*n * 7))).count();
+        let began = (0..20_000).filter(|n| meter.count(&rate, *n * 7)).count();
         assert_eq!(began, 1);
         assert!(meter.moments.len() < 1_000);
     }
@@ -186,9 +194,55 @@ mod tests {
         let rate = Rate { units: 100_000, per_seconds: 86_400 };
         let mut meter = RateMeter::default();
         // One per 864 ms is exactly the rate; five times as fast is not.
-        assert!((0..150_000).all(|n| !meter.count(&rate, at(n * 864))));
+        assert!((0..150_000).all(|n| !meter.count(&rate, n * 864)));
         assert!(meter.moments.len() < 5_000);
         let start = 150_000 * 864;
-        assert!((0..120_000).any(|n| meter.count(&rate, at(start + n * 172))));
+        assert!((0..120_000).any(|n| meter.count(&rate, start + n * 172)));
+    }
+
+    /// splitmix64.
+    fn next(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Times in the order of decisions, then as rows: a row comes up to a call's deadline late.
+    fn schedule(seed: u64, rate: &Rate) -> (Vec<u64>, Vec<u64>) {
+        let mut state = seed;
+        let even = (rate.per_seconds * 1_000).div_ceil(rate.units);
+        let mut at = 0;
+        let mut decided = Vec::new();
+        for _ in 0..40 {
+            // Exactly the rate, or a little slower; a few come early.
+            at += match next(&mut state) % 24 {
+                0 => even - next(&mut state) % (even / 4),
+                _ => even + next(&mut state) % 3,
+            };
+            decided.push(at);
+        }
+        let late: Vec<u64> = decided.iter().map(|at| at + next(&mut state) % 5_000).collect();
+        let mut order: Vec<usize> = (0..decided.len()).collect();
+        order.sort_by_key(|index| late[*index]);
+        let rows = order.into_iter().map(|index| decided[index]).collect();
+        (decided, rows)
+    }
+
+    #[test]
+    fn r13_one_unit_too_many_in_any_window_is_found_and_nothing_else() {
+        let (mut breaches, mut clean) = (0, 0);
+        for seed in 0..3_000 {
+            let rate = Rate { units: 1 + seed % 7, per_seconds: 1 + seed % 13 };
+            let (decided, rows) = schedule(seed, &rate);
+            let units = usize::try_from(rate.units).unwrap();
+            let too_many = |window: &[u64]| window[units] - window[0] < rate.per_seconds * 1_000;
+            let breach = decided.windows(units + 1).any(too_many);
+            assert_eq!(exceeded(rate, rows) > 0, breach, "seed {seed}");
+            breaches += u32::from(breach);
+            clean += u32::from(!breach);
+        }
+        assert!(breaches > 500 && clean > 500, "{breaches} and {clean}: this tries nothing");
     }
 }

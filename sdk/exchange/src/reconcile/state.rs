@@ -9,7 +9,7 @@ use crate::{
     checkpoint::Position,
     message::HeadRef,
     reconcile::{
-        rates::RateMeter,
+        rates::{RateMeter, Served},
         trail::{ENDS_MAX, Trail},
     },
     row::PluginActivation,
@@ -120,13 +120,15 @@ impl Heads {
 pub(super) struct NodeState {
     /// The ledger whose rows are being applied.
     pub(super) incarnation: u64,
-    /// Counts starts over all incarnations; the host's own number may repeat after a restore.
-    pub(super) era: u64,
+    /// Goes on over restarts, and over restores.
+    pub(super) served: Served,
     pub(super) boot: u64,
     pub(super) boots: u64,
     pub(super) time_max_ms: u64,
     pub(super) monotonic_max_ms: u64,
     pub(super) suspect: bool,
+    /// True once a suspect clock was acknowledged in this start.
+    pub(super) acknowledged: bool,
     /// True once a survivor closed the node: it need not report any more.
     pub(super) closed: bool,
     /// The call for which approvals were used up last.

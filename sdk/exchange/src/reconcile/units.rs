@@ -5,7 +5,6 @@ use crate::{
     reconcile::{
         FindingKind, Index, Unavailable, UnitRecord, UnitRef,
         ledger::{Application, World},
-        rates::Instant,
         report::Place,
         state::{EntitlementState, NodeLedger},
     },
@@ -147,7 +146,7 @@ impl Application {
     fn judge_draw_time(&mut self, case: &Case<'_>) {
         let body = &case.row.body;
         let node = self.state.nodes.entry(case.place.node.to_owned()).or_default();
-        let at = Instant { era: node.era, monotonic_ms: body.monotonic_ms, time_ms: body.time_ms };
+        let at = node.served.at(body.monotonic_ms);
         let state = self.state.entitlements.entry(case.event.entitlement.clone()).or_default();
         if body.time_ms < case.grant.terms.not_before || body.time_ms > state.not_after {
             let text = "reserved outside of the window";
@@ -264,7 +263,7 @@ impl Application {
 
 impl NodeLedger {
     /// Counts a draw under every rate; says which are exceeded.
-    fn count_draw(&mut self, terms: &Terms, at: Instant) -> Vec<String> {
+    fn count_draw(&mut self, terms: &Terms, at: u64) -> Vec<String> {
         self.drawn = self.drawn.saturating_add(1);
         self.rates.resize_with(terms.rates.len(), Default::default);
         let mut exceeded = Vec::new();

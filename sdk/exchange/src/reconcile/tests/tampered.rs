@@ -433,6 +433,67 @@ fn r10_a_clock_that_steps_back_is_a_hold() {
 }
 
 #[test]
+fn r11_what_is_said_about_the_clock_needs_approvals_but_once_in_a_start() {
+    let acknowledged = || {
+        let (mark_before_ms, mark_after_ms) = (START_MS, START_MS + 1);
+        (Event::ClockAcknowledged { mark_before_ms, mark_after_ms }, None)
+    };
+    let lowered = || {
+        let (mark_before_ms, mark_after_ms) = (START_MS, START_MS - 1);
+        (Event::ClockAcknowledged { mark_before_ms, mark_after_ms }, None)
+    };
+    let approved = || {
+        let (act, approvers) = ("lower-clock".to_owned(), vec!["anna".to_owned()]);
+        (Event::Approved { act, request_digest: [5; 32], approvers }, None)
+    };
+    let cases = [
+        (vec![vec![acknowledged()]], Verdict::CleanWithNotes),
+        (vec![vec![acknowledged()], vec![acknowledged()]], Verdict::Breach),
+        (vec![vec![acknowledged()], vec![approved(), acknowledged()]], Verdict::CleanWithNotes),
+        (vec![vec![lowered()]], Verdict::Breach),
+        (vec![vec![approved(), lowered()]], Verdict::CleanWithNotes),
+        // Approvals of another call are another call's.
+        (vec![vec![approved()], vec![lowered()]], Verdict::Breach),
+    ];
+    for (calls, verdict) in cases {
+        let (grant, mut site) = produced();
+        for call in calls {
+            site.call(call);
+        }
+        let (outcome, _) = reconcile(&grant, &site.bundle(0));
+        assert_eq!(outcome.report.verdict, verdict, "{:?}", outcome.report.findings);
+        assert!(outcome.report.findings.iter().all(|found| found.kind == FindingKind::Clock));
+    }
+    let (grant, mut site) = produced();
+    site.call(vec![acknowledged()]);
+    site.start();
+    site.call(vec![acknowledged()]);
+    let (outcome, _) = reconcile(&grant, &site.bundle(0));
+    assert_eq!(outcome.report.verdict, Verdict::CleanWithNotes);
+}
+
+#[test]
+fn r13_a_restart_gives_no_unit_more() {
+    // Four in any ten seconds; the site starts again after the fourth, on another day.
+    for (wait_ms, verdict) in [(9_999, Verdict::Breach), (10_000, Verdict::Clean)] {
+        let grant = grant(1, SHENZHEN);
+        let mut site = Site::new(SHENZHEN);
+        site.import(&grant);
+        for number in 0..4 {
+            site.provision(&grant, &format!("first-{number}"));
+        }
+        site.now_ms += 86_000_000;
+        site.start();
+        site.now_ms += wait_ms;
+        site.provision(&grant, "second");
+        let (outcome, _) = reconcile(&grant, &site.bundle(0));
+        assert_eq!(outcome.report.verdict, verdict, "{:?}", outcome.report.findings);
+        let rate = outcome.report.findings.iter().all(|found| found.kind == FindingKind::Rate);
+        assert!(rate, "{:?}", outcome.report.findings);
+    }
+}
+
+#[test]
 fn an_unexplained_restore_is_a_hold() {
     let (grant, site) = produced();
     let replaces =
