@@ -23,6 +23,7 @@ use mintmark_store::{CommitError, Key, NewRow, Transaction, Version};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::claims::Claim;
+use crate::clock::ClockWord;
 use crate::host::Host;
 use crate::outcomes::{Merged, OutcomeKey};
 use crate::tables;
@@ -42,6 +43,7 @@ pub struct Call {
     pub(crate) remember: Vec<[u8; 32]>,
     pub(crate) renewals: Vec<(String, Lease)>,
     pub(crate) credits: Vec<(String, u64)>,
+    pub(crate) clock_words: Vec<ClockWord>,
     pub(crate) notes: u32,
     /// Refusals of other calls whose rows this one writes.
     pub(crate) counted: Vec<Merged>,
@@ -61,6 +63,8 @@ pub(crate) struct Arrival {
     pub(crate) reads: Vec<(Key, Version)>,
     pub(crate) writes: Vec<(Key, SecretBytes)>,
     pub(crate) event: Event,
+    /// Headquarters' time.
+    pub(crate) sent_at: u64,
 }
 
 /// A ledger row that the commit will write.
@@ -119,6 +123,7 @@ impl Call {
             remember: Vec::new(),
             renewals: Vec::new(),
             credits: Vec::new(),
+            clock_words: Vec::new(),
             notes: 0,
             counted: Vec::new(),
             claims: carry.claims,
@@ -228,6 +233,7 @@ impl Call {
         // A grant or a receipt that a failed call took is not taken.
         self.credits.clear();
         self.renewals.clear();
+        self.clock_words.clear();
         self.give_counted_back();
         let outcomes = self.outcome(reason);
         self.keep_arrival().await;
@@ -279,7 +285,8 @@ impl Call {
         transaction.rows.push(NewRow { body, counters: Vec::new() });
         // Another call that took the same message first has moved the stream already.
         match self.host.committer.commit(transaction).await {
-            Ok(_) | Err(CommitError::Conflict) => {}
+            Ok(_) => self.host.clock.apply(ClockWord::Heard(arrival.sent_at)),
+            Err(CommitError::Conflict) => {}
             Err(error) => tracing::error!(%error, "a message that arrived was not kept"),
         }
     }
@@ -357,6 +364,7 @@ impl Call {
             work.write_into(which, &mut transaction);
             work.count_into(which, &mut counters);
         }
+        self.windows_into(which, &mut transaction);
         let first = counters.write_into(&mut transaction);
         for row in std::mem::take(&mut self.rows) {
             let released = row.unit.as_ref().is_none_or(|unit| {
@@ -401,6 +409,9 @@ impl Call {
             if let Some(escrow) = self.host.escrows.opened(&entitlement).await {
                 escrow.renew(lease);
             }
+        }
+        for word in std::mem::take(&mut self.clock_words) {
+            self.host.clock.apply(word);
         }
     }
 

@@ -8,7 +8,7 @@ use mintmark_crypto::{SecretBytes, random};
 use mintmark_exchange::canonical;
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::order::SignedOrder;
-use mintmark_exchange::row::{Event, Row, RowBody, Started};
+use mintmark_exchange::row::{Event, RowBody, Started};
 use mintmark_model::{Principal, Reason, Refusal, Role};
 use mintmark_pki::chain::TrustRoot;
 use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
@@ -21,8 +21,9 @@ use mintmark_store::{
 
 use crate::call::{Call, Carry, CommitFailure};
 use crate::claims::Claims;
+use crate::clock::kept::{kept, mark_place};
 use crate::clock::{SiteClock, TimeSource};
-use crate::disk::{self, host::HostRecord};
+use crate::disk::{self, host::HostRecord, time::MarkRecord};
 use crate::escrows::Escrows;
 use crate::genesis::OpenError;
 use crate::host::{Host, Identity, Settings};
@@ -82,14 +83,15 @@ impl Custody {
             view.peek(&host_place()).await.map_err(OpenError::Refused)?;
         let record = record.ok_or(OpenError::NotInitialised)?;
         let identity = identity_of(&record, &vault)?;
-        let mark_ms = last_time(&*snapshot, &identity.node).await?;
+        let kept = kept(&*snapshot, &view, &identity.node).await?;
+        let transit_ms_max = settings.max_transit_seconds.saturating_mul(1_000);
         let boot = next_boot(&view).await.map_err(OpenError::Refused)?;
         let hook = AnchorHook { platform: Arc::clone(&platform), store_id };
         let host = Host {
             committer: Committer::start(Arc::clone(&store), Box::new(hook)),
             store,
             platform,
-            clock: SiteClock::start(time, mark_ms),
+            clock: SiteClock::start(time, kept, transit_ms_max),
             vault,
             identity,
             boot,
@@ -99,7 +101,8 @@ impl Custody {
             settings,
         };
         let custody = Self { host: Arc::new(host) };
-        custody.record_start().await?;
+        let head = snapshot.position().head(&custody.host.identity.node);
+        custody.record_start(head.map_or(0, |head| head.sequence)).await?;
         Ok(custody)
     }
 
@@ -197,9 +200,10 @@ impl Custody {
         }
     }
 
-    async fn record_start(&self) -> Result<(), OpenError> {
+    async fn record_start(&self, after_row: u64) -> Result<(), OpenError> {
         let host = &self.host;
-        let moment = host.clock.now();
+        // The very moment from which rate windows count on.
+        let moment = host.clock.started();
         let body = RowBody {
             version: 1,
             time_ms: moment.site_ms,
@@ -221,6 +225,8 @@ impl Custody {
         let mut transaction = Transaction::default();
         transaction.rows.push(NewRow { body: canonical::encode(&body), counters: Vec::new() });
         transaction.writes.push((boot_place(), Some(disk::write(host.boot))));
+        let mark = MarkRecord { mark_ms: moment.site_ms, after_row };
+        transaction.writes.push((mark_place(), Some(disk::write(mark))));
         host.committer.commit(transaction).await.map_err(OpenError::Commit)?;
         Ok(())
     }
@@ -290,14 +296,6 @@ fn boot_place() -> Key {
 async fn next_boot(view: &View) -> Result<u64, Refusal> {
     let last: u64 = view.peek(&boot_place()).await?.unwrap_or(0);
     Ok(last + 1)
-}
-
-/// The site time of the last row: the mark that survives a restart.
-async fn last_time(snapshot: &dyn Snapshot, node: &str) -> Result<Option<u64>, OpenError> {
-    let Some(head) = snapshot.position().head(node) else { return Ok(None) };
-    let rows = snapshot.rows(node, head.sequence - 1, 1).await.map_err(OpenError::Store)?;
-    let row = rows.first().and_then(|row| Row::decode(&row.encoded).ok());
-    row.map(|row| Some(row.body.time_ms)).ok_or(OpenError::Damaged("the last ledger row"))
 }
 
 fn identity_of(record: &HostRecord, vault: &Vault) -> Result<Identity, OpenError> {

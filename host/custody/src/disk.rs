@@ -16,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod peer;
 pub(crate) mod plugin;
 pub(crate) mod pool;
+pub(crate) mod time;
 
 /// The most bytes of a record; the store's own limit is above it.
 const RECORD_BYTES_MAX: usize = 8 << 20;

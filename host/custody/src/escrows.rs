@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mintmark_exchange::grant::{Grant, Terms};
-use mintmark_model::escrow::{Draft, End, Escrow, Lease, Limits, Moment, Opening};
+use mintmark_model::escrow::{Draft, End, Escrow, Held, Lease, Limits, Moment, Opening};
 use mintmark_model::rate::Rate;
 use mintmark_model::{Counters, Reason, Refusal, UnitState};
-use mintmark_store::Range;
+use mintmark_store::{Key, Range};
 
-use crate::disk::{self, allotment::AllotmentRecord, allotment::UnitRecord};
+use crate::disk::{allotment::AllotmentRecord, time::WindowsRecord};
 use crate::tables;
 use crate::view::View;
 
@@ -22,6 +22,15 @@ pub(crate) struct Escrows {
 /// An escrow that calls share.
 #[derive(Clone)]
 pub(crate) struct SharedEscrow(Arc<Mutex<Escrow>>);
+
+/// The start of the host.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    /// Which ledger it goes on with.
+    pub(crate) incarnation: u64,
+    /// The monotonic clock in the row that says so.
+    pub(crate) monotonic_ms: u64,
+}
 
 /// A unit that was drawn and is not committed; dropping it gives the unit back.
 pub(crate) struct Reservation {
@@ -39,14 +48,14 @@ impl Escrows {
         store: &dyn mintmark_store::Store,
         grant: &Grant,
         allotment: &AllotmentRecord,
-        started_ms: u64,
+        start: Start,
     ) -> Result<SharedEscrow, Refusal> {
         let mut open = self.open.lock().await;
         if let Some(escrow) = open.get(&grant.entitlement) {
             return Ok(escrow.clone());
         }
         let view = View::new(store).await?;
-        let opening = opening(&view, grant, allotment, started_ms).await?;
+        let opening = opening(&view, grant, allotment, start).await?;
         let escrow = SharedEscrow(Arc::new(Mutex::new(Escrow::open(opening))));
         open.insert(grant.entitlement.clone(), escrow.clone());
         Ok(escrow)
@@ -88,6 +97,11 @@ impl Reservation {
     /// The unit's number.
     pub(crate) fn number(&self) -> u64 {
         self.draft.as_ref().map_or(u64::MAX, |draft| draft.number)
+    }
+
+    /// What the rate windows held before the unit was drawn.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.draft.as_ref().map(|draft| &draft.held)
     }
 
     /// The unit is committed, in `state`.
@@ -153,7 +167,7 @@ async fn opening(
     view: &View,
     grant: &Grant,
     allotment: &AllotmentRecord,
-    started_ms: u64,
+    start: Start,
 ) -> Result<Opening, Refusal> {
     let counters = counters(view, &grant.entitlement).await?;
     if counters.credited == 0 {
@@ -161,16 +175,13 @@ async fn opening(
         return Err(Refusal::new(Reason::WrongState, detail));
     }
     let limits = limits(&grant.terms);
-    let newest = newest_units(view, &grant.entitlement, 1).await?;
-    let next = newest.first().map_or(0, |(number, _)| number + 1);
+    let next = next_number(view, &grant.entitlement).await?;
     let free = match next == counters.drawn() {
         true => BTreeSet::new(),
         false => free_numbers(view, &grant.entitlement, next).await?,
     };
-    let mut held = Vec::with_capacity(limits.rates.len());
-    for rate in &limits.rates {
-        held.push(held_by(view, &grant.entitlement, *rate).await?);
-    }
+    let rates = &limits.rates;
+    let held = held(view, grant, rates, counters.drawn(), start.incarnation).await?;
     Ok(Opening {
         limits,
         end: end(allotment),
@@ -180,22 +191,15 @@ async fn opening(
         held,
         lease: Lease { receipted_drawn: allotment.receipted_drawn, due: allotment.receipt_due },
         // Whatever is in the store was reserved before this start.
-        monotonic_ms: started_ms,
+        monotonic_ms: start.monotonic_ms,
     })
 }
 
-/// The units with the highest numbers, highest first.
-async fn newest_units(
-    view: &View,
-    entitlement: &str,
-    limit: usize,
-) -> Result<Vec<(u64, UnitRecord)>, Refusal> {
-    let range = Range::all(tables::UNITS, tables::prefix(entitlement, b"")).limit(limit).reversed();
+/// One more than the highest number of a unit.
+async fn next_number(view: &View, entitlement: &str) -> Result<u64, Refusal> {
+    let range = Range::all(tables::UNITS, tables::prefix(entitlement, b"")).limit(1).reversed();
     let found = view.peek_range(&range).await?;
-    found
-        .iter()
-        .map(|(key, value)| Ok((unit_number(&key.key), disk::read(value)?)))
-        .collect::<Result<_, Refusal>>()
+    Ok(found.first().map_or(0, |(key, _)| unit_number(&key.key) + 1))
 }
 
 /// The number at the end of a unit's key.
@@ -220,20 +224,23 @@ async fn free_numbers(view: &View, entitlement: &str, next: u64) -> Result<BTree
     }
 }
 
-/// How many units the last window of a rate held. Units are numbered in about the order of their
-/// draws; a draw that waited for its commit may be a call's deadline late, so the count goes that
-/// much further back. It can only be too high, never beyond the rate.
-async fn held_by(view: &View, entitlement: &str, rate: Rate) -> Result<u64, Refusal> {
-    const SLACK_MS: u64 = 10_000;
-    /// A number that was given back is drawn again, out of the order of numbers; so many at the
-    /// most, since only calls under way can give back.
-    const REUSED_MAX: usize = 4_096;
-    let units = usize::try_from(rate.units).unwrap_or(usize::MAX);
-    let limit = units.saturating_add(REUSED_MAX).min(100_000);
-    let newest = newest_units(view, entitlement, limit).await?;
-    let Some(last) = newest.iter().map(|(_, unit)| unit.reserved_at).max() else { return Ok(0) };
-    let since = last.saturating_sub(rate.per_ms + SLACK_MS);
-    let held = newest.iter().filter(|(_, unit)| unit.reserved_at > since).count();
-    // Beyond what was looked at, the window counts as full.
-    Ok(if held == limit { rate.units } else { rate.units.min(held as u64) })
+/// For each rate, the units that count as reserved at this start. What is not on record may have
+/// been anything up to the rate.
+async fn held(
+    view: &View,
+    grant: &Grant,
+    rates: &[Rate],
+    drawn: u64,
+    incarnation: u64,
+) -> Result<Vec<u64>, Refusal> {
+    let record: Option<WindowsRecord> = view.peek(&windows_place(&grant.entitlement)).await?;
+    Ok(match record.filter(|record| record.incarnation == incarnation) {
+        Some(record) => record.held().at_start(rates, drawn),
+        None => rates.iter().map(|rate| rate.units).collect(),
+    })
+}
+
+/// Where it is kept what the rate windows of an allotment held.
+pub(crate) fn windows_place(entitlement: &str) -> Key {
+    Key::new(tables::WINDOWS, entitlement.as_bytes())
 }

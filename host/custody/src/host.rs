@@ -15,7 +15,7 @@ use mintmark_store::{Committer, Store};
 
 use crate::claims::Claims;
 use crate::clock::SiteClock;
-use crate::escrows::Escrows;
+use crate::escrows::{Escrows, Start};
 use crate::outcomes::Outcomes;
 use crate::vault::Vault;
 
@@ -122,6 +122,12 @@ impl Identity {
 }
 
 impl Host {
+    /// This start of the host.
+    pub(crate) fn start(&self) -> Start {
+        let monotonic_ms = self.clock.started().monotonic_ms;
+        Start { incarnation: self.identity.incarnation, monotonic_ms }
+    }
+
     /// A tag over `parts` that only this host can make, for one purpose.
     pub(crate) fn tag(&self, label: &str, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
         let sealing = self.platform.sealing_secret().map_err(|error| {

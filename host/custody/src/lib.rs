@@ -50,7 +50,7 @@ mod view;
 
 pub use approvals::{ApproversNow, Decided, PendingApproval};
 pub use call::{Aborted, Call, Carry, CommitFailure};
-pub use clock::{SystemTimeSource, TimeSource};
+pub use clock::{ClockStatus, SystemTimeSource, TimeSource};
 pub use custody::{Custody, Parts, TlsIdentity};
 pub use genesis::{OpenError, RootAnswer};
 pub use host::Settings;

@@ -52,6 +52,10 @@ pub(crate) const NUMBERS: u8 = 22;
 pub(crate) const APPROVALS: u8 = 24;
 /// The list of approvers, where it is not the charter's any more: one record.
 pub(crate) const APPROVERS: u8 = 25;
+/// The clock: its mark, and the latest time that headquarters said.
+pub(crate) const CLOCK: u8 = 26;
+/// What rate windows held, by entitlement.
+pub(crate) const WINDOWS: u8 = 33;
 
 /// Pools of given keys at headquarters, by name.
 pub(crate) const POOLS: u8 = 30;

@@ -339,8 +339,6 @@ impl Call {
             attempts: 0,
             station: self.session.principal.to_string(),
             reserved_at: decided.site_ms,
-            reserved_monotonic: decided.monotonic_ms,
-            boot: self.host.boot,
             changed_at: decided.site_ms,
             artefact: None,
         };
@@ -390,7 +388,7 @@ impl Call {
     ) -> Result<escrows::SharedEscrow, Refusal> {
         let record = self.allotment_record(grant).await?;
         let host = Arc::clone(&self.host);
-        host.escrows.of(&*host.store, grant, &record, host.clock.started_ms()).await
+        host.escrows.of(&*host.store, grant, &record, host.start()).await
     }
 
     /// The allotment's record; it must not change before the commit.

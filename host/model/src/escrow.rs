@@ -7,7 +7,7 @@
 //! only be stricter than the store. The commit inserts rows that must not exist and adds to bounded
 //! counters, which commute. A draw that comes to nothing is given back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rate::{Rate, Window};
 use crate::{Counters, Reason, Refusal, UnitState};
@@ -67,6 +67,32 @@ pub struct Draft {
     pub number: u64,
     /// When it was decided.
     pub moment: Moment,
+    /// What the rate windows held before it.
+    pub held: Held,
+}
+
+/// What a start needs to know of the rate windows, as of one draw's decision.
+///
+/// Kept in the transaction of that draw. Draws are committed in another order than they are
+/// decided, so the one that is kept last may be an older one: what came after counts in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Units drawn, as committed then.
+    pub drawn: u64,
+    /// For each rate, how many of them its window held.
+    pub units: Vec<u64>,
+}
+
+impl Held {
+    /// For each rate, the units that a start counts as reserved at its instant, when `drawn` units
+    /// are drawn by now. Whatever the window can have held, it is no less.
+    #[must_use]
+    pub fn at_start(&self, rates: &[Rate], drawn: u64) -> Vec<u64> {
+        let since = drawn.saturating_sub(self.drawn);
+        let units = self.units.iter().copied().chain(std::iter::repeat(u64::MAX));
+        let all = rates.iter().zip(units);
+        all.map(|(rate, held)| held.saturating_add(since).min(rate.units)).collect()
+    }
 }
 
 /// One allotment's escrow on this node.
@@ -76,6 +102,8 @@ pub struct Escrow {
     end: Option<End>,
     committed: Counters,
     tentative: u64,
+    /// When tentative units were drawn, by the monotonic clock.
+    tentative_at: BTreeMap<u64, u64>,
     next: u64,
     free: BTreeSet<u64>,
     windows: Vec<Window>,
@@ -95,7 +123,7 @@ pub struct Opening {
     pub next: u64,
     /// Unit numbers below `next` that have no row.
     pub free: BTreeSet<u64>,
-    /// For each rate, the units that its last window held.
+    /// For each rate, the units that count as reserved at the start: see [`Held::at_start`].
     pub held: Vec<u64>,
     /// From the newest receipt, or from the import.
     pub lease: Lease,
@@ -119,6 +147,7 @@ impl Escrow {
             end: opening.end,
             committed: opening.counters,
             tentative: 0,
+            tentative_at: BTreeMap::new(),
             next: opening.next,
             free: opening.free,
             windows,
@@ -137,28 +166,29 @@ impl Escrow {
         self.check_receipt(moment)?;
         self.check_in_doubt()?;
         self.check_rates(moment)?;
+        let held = self.held(moment.monotonic_ms);
         for window in &mut self.windows {
             window.reserve(moment.monotonic_ms);
         }
         self.tentative += 1;
+        *self.tentative_at.entry(moment.monotonic_ms).or_default() += 1;
         let number = self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
         });
-        Ok(Draft { number, moment })
+        Ok(Draft { number, moment, held })
     }
 
     /// The draft's unit is committed, in [`UnitState::Reserved`].
     pub fn settle(&mut self, draft: Draft) {
-        let Draft { .. } = draft;
-        self.tentative -= 1;
+        self.no_longer_tentative(&draft);
         self.committed.unused -= 1;
         self.committed.reserved += 1;
     }
 
     /// The draft came to nothing: number and slots are free again.
     pub fn give_back(&mut self, draft: Draft) {
-        self.tentative -= 1;
+        self.no_longer_tentative(&draft);
         self.free.insert(draft.number);
         for window in &mut self.windows {
             window.give_back(draft.moment.monotonic_ms);
@@ -184,6 +214,29 @@ impl Escrow {
     #[must_use]
     pub const fn lease(&self) -> Lease {
         self.lease
+    }
+
+    fn no_longer_tentative(&mut self, draft: &Draft) {
+        self.tentative -= 1;
+        let at_ms = draft.moment.monotonic_ms;
+        if let Some(units) = self.tentative_at.get_mut(&at_ms) {
+            *units -= 1;
+            if *units == 0 {
+                self.tentative_at.remove(&at_ms);
+            }
+        }
+    }
+
+    /// What the windows hold of the committed units at `now_ms`.
+    fn held(&mut self, now_ms: u64) -> Held {
+        let tentative = &self.tentative_at;
+        let committed = |window: &mut Window| {
+            let begin = (now_ms + 1).saturating_sub(window.rate().per_ms);
+            let tentative: u64 = tentative.range(begin..).map(|(_, units)| units).sum();
+            window.held(now_ms).saturating_sub(tentative)
+        };
+        let units = self.windows.iter_mut().map(committed).collect();
+        Held { drawn: self.committed.drawn(), units }
     }
 
     fn check_life(&self, moment: Moment) -> Result<(), Refusal> {
@@ -376,3 +429,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod schedules;

@@ -6,6 +6,7 @@
 //! a [`Refusal`].
 
 pub mod algorithm;
+pub mod clock;
 pub mod escrow;
 pub mod key;
 pub mod name;

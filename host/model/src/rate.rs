@@ -51,11 +51,17 @@ impl Window {
         let mut excess = self.held - self.rate.units + 1;
         for (at, units) in &self.entries {
             if *units >= excess {
-                return (at + self.rate.per_ms).saturating_sub(now_ms).max(1);
+                return at.saturating_add(self.rate.per_ms).saturating_sub(now_ms).max(1);
             }
             excess -= units;
         }
         self.rate.per_ms
+    }
+
+    /// Units in the window that ends at `now_ms`.
+    pub fn held(&mut self, now_ms: u64) -> u64 {
+        self.forget(now_ms);
+        self.held
     }
 
     /// Reserves one unit at `now_ms`.
@@ -88,7 +94,7 @@ impl Window {
     /// `t + per_ms` are in no common interval of that length.
     fn forget(&mut self, now_ms: u64) {
         while let Some((at, units)) = self.entries.front().copied() {
-            if at + self.rate.per_ms > now_ms {
+            if at.saturating_add(self.rate.per_ms) > now_ms {
                 break;
             }
             self.held -= units;

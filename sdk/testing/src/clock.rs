@@ -37,6 +37,11 @@ impl TestClock {
         self.0.wall_ms.store(ms, Ordering::SeqCst);
     }
 
+    /// Sets the monotonic clock ahead alone, which no honest machine does.
+    pub fn jump_monotonic_ms(&self, ms: u64) {
+        self.0.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
     /// What the wall clock shows, in milliseconds since the epoch.
     pub fn now_ms(&self) -> u64 {
         self.0.wall_ms.load(Ordering::SeqCst)

@@ -31,9 +31,6 @@ pub(crate) struct UnitRecord {
     pub(crate) station: String,
     /// Site time of the reservation.
     pub(crate) reserved_at: u64,
-    /// Monotonic time and boot of the reservation, for the rate windows after a restart.
-    pub(crate) reserved_monotonic: u64,
-    pub(crate) boot: u64,
     pub(crate) changed_at: u64,
     pub(crate) artefact: Option<ArtefactRecord>,
 }

@@ -17,6 +17,7 @@ use mintmark_store::Key;
 use super::stream::stream_place;
 use super::{parse_purpose, sender_role};
 use crate::call::{Arrival, Call};
+use crate::clock::kept::heard_place;
 use crate::disk::{self, host::FileRecord, peer::MessageRecord};
 use crate::host::untrusted;
 use crate::tables;
@@ -138,19 +139,28 @@ impl Call {
 
     /// Takes a message off headquarters' stream, whatever the call makes of it.
     async fn arrive(&mut self, opened: &OpenedMessage, stream: &Stream) -> Result<(), Refusal> {
-        let places =
-            [stream_place(&opened.sender.cluster), Key::new(tables::MESSAGES, opened.digest)];
+        let places = [
+            stream_place(&opened.sender.cluster),
+            Key::new(tables::MESSAGES, opened.digest),
+            heard_place(),
+        ];
         let mut reads = Vec::with_capacity(places.len());
         for place in &places {
             reads.push((place.clone(), self.view.peek_versioned(place).await?.1));
         }
         let moved = self.take_from_stream(&opened.sender, stream, opened.digest).await?;
+        let heard_ms = self.hear(stream.sent_at).await?;
         let message = MessageRecord { open_again: true, ..self.message_record(opened) };
-        let [at_stream, at_message] = places;
+        let [at_stream, at_message, heard] = places;
         self.arrival = Some(Arrival {
             reads,
-            writes: vec![(at_stream, disk::write(moved)), (at_message, disk::write(message))],
+            writes: vec![
+                (at_stream, disk::write(moved)),
+                (at_message, disk::write(message)),
+                (heard, disk::write(heard_ms)),
+            ],
             event: opened_event(opened, Some(stream.sequence)),
+            sent_at: stream.sent_at,
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_exchange::grant::{Grant, GrantPackage, PackageKind, SealedPackage};
 use mintmark_exchange::order::GRANT;
 use mintmark_exchange::row::Event;
+use mintmark_model::escrow::Held;
 use mintmark_model::policy::{ContentRule, ExportRule, KeyPolicy};
 use mintmark_model::{Algorithm, Operation, Operations, Reason, Refusal};
 use mintmark_pki::{Certificate, ClusterRole};
@@ -16,6 +17,8 @@ use super::{PACKAGE_INFO, granting::terms_invalid};
 use crate::call::{Call, PendingRow};
 use crate::disk::allotment::AllotmentRecord;
 use crate::disk::key::KeyKind;
+use crate::disk::time::WindowsRecord;
+use crate::escrows::windows_place;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
 use crate::tables;
@@ -196,9 +199,12 @@ impl Call {
             imported_at: now,
             end: 0,
             receipted_drawn: 0,
-            receipt_due: now.saturating_add(seconds.saturating_mul(1_000)),
+            receipt_due: self.latest_ms().saturating_add(seconds.saturating_mul(1_000)),
         };
         self.view.write(tables::pair(tables::ALLOTMENTS, &plugin, &grant.entitlement), record);
+        let nothing = Held { drawn: 0, units: vec![0; grant.terms.rates.len()] };
+        let windows = WindowsRecord::new(self.host.identity.incarnation, &nothing);
+        self.view.write(windows_place(&grant.entitlement), windows);
         self.credits.push((grant.entitlement.clone(), grant.terms.total));
         let event = Event::GrantImported {
             entitlement: grant.entitlement.clone(),

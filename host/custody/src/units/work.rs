@@ -1,5 +1,6 @@
 //! What one call does to one unit, until it is committed, dropped or handed to a rerun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mintmark_crypto::digest::sha256;
@@ -8,14 +9,15 @@ use mintmark_exchange::grant::Grant;
 use mintmark_exchange::product::KeyOrigin;
 use mintmark_exchange::row::{Event, UnitEvent};
 use mintmark_exchange::unit::UnitChange;
-use mintmark_model::escrow::Moment;
+use mintmark_model::escrow::{Held, Moment};
 use mintmark_model::{Counters, UnitState};
 use mintmark_store::{Key, Transaction, Version};
 
-use crate::call::{Counting, PendingRow};
+use crate::call::{Call, Counting, PendingRow};
 use crate::disk;
 use crate::disk::allotment::{SubjectRecord, UnitRecord, UnitRef};
-use crate::escrows::{Reservation, SharedEscrow};
+use crate::disk::time::WindowsRecord;
+use crate::escrows::{Reservation, SharedEscrow, windows_place};
 use crate::pools::unit_key_place;
 use crate::tables;
 
@@ -113,6 +115,12 @@ impl UnitWork {
         }
     }
 
+    /// What the rate windows held before it was drawn, where this call drew it and it is committed.
+    fn held(&self, which: Which) -> Option<&Held> {
+        self.outcome(which)?;
+        self.reservation.as_ref()?.held()
+    }
+
     /// Adds the unit's move to the counters.
     pub(crate) fn count_into(&self, which: Which, counting: &mut Counting) {
         const UNUSED: usize = 1;
@@ -190,6 +198,22 @@ impl UnitWork {
     pub(crate) fn certificate_serial(&self) -> [u8; CertificateSerial::LENGTH] {
         let (number, unit) = (self.grant.number, self.number);
         CertificateSerial { number, unit, ordinal: 0 }.to_bytes()
+    }
+}
+
+impl Call {
+    /// Writes what rate windows held, for the next start. It goes over whatever is there: an older
+    /// draw that is committed later says less, and a start then counts more.
+    pub(crate) fn windows_into(&self, which: Which, transaction: &mut Transaction) {
+        let incarnation = self.host.identity.incarnation;
+        let drawn = self.units.values().filter_map(|work| {
+            let held = work.held(which)?;
+            Some((work.grant.entitlement.as_str(), WindowsRecord::new(incarnation, held)))
+        });
+        // One record an allotment, however many units the call drew.
+        for (entitlement, windows) in drawn.collect::<BTreeMap<_, _>>() {
+            transaction.writes.push((windows_place(entitlement), Some(disk::write(windows))));
+        }
     }
 }
 

@@ -12,4 +12,5 @@ mod messages;
 mod pools;
 mod reruns;
 mod restarts;
+mod time;
 mod units;
