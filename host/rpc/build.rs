@@ -7,7 +7,7 @@ use prost::Message as _;
 
 /// The host's services, below `proto/`.
 const ADMIN: &[&str] =
-    &["approvals", "files", "outbox", "peers", "plugins", "pools", "status", "users"];
+    &["approvals", "clock", "files", "outbox", "peers", "plugins", "pools", "status", "users"];
 
 /// The services of the plugins: the folder of the protos, and the file.
 const PLUGINS: &[(&str, &str)] = &[

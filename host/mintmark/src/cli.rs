@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    approvals, audit, ca, completions, device, entitlement, identity, init, outbox, plugin, pool,
-    receipt, report, serve, status, user, verify,
+    approvals, audit, ca, clock, completions, device, entitlement, identity, init, outbox, plugin,
+    pool, receipt, report, serve, status, user, verify,
 };
 use crate::context::Context;
 use crate::demo;
@@ -75,6 +75,9 @@ enum Command {
     /// Acts that need several people: what waits, and your yes or no.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Site time: what is wrong with a suspect clock, and what may be said about it.
+    #[command(subcommand)]
+    Clock(clock::Command),
     /// Walk a node's store, offline: every record and every row.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
@@ -121,6 +124,7 @@ impl Cli {
             Command::Receipt(command) => block_on(receipt::run(&desk, command)),
             Command::Outbox(command) => block_on(outbox::run(&desk, command)),
             Command::Approvals(command) => block_on(approvals::run(&desk, command)),
+            Command::Clock(command) => block_on(clock::run(&desk, command)),
             Command::Verify(arguments) => block_on(verify::run(arguments)),
             Command::Demo(arguments) => block_on(demo::run(&desk, arguments)),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),

@@ -7,6 +7,7 @@ use mintmark_rpc::client::plugins::entitlement::audit_client::AuditClient;
 use mintmark_rpc::client::plugins::entitlement::entitlements_client::EntitlementsClient;
 use mintmark_rpc::client::{Connection, Failure, files};
 use mintmark_rpc::proto::admin::approvals_client::ApprovalsClient;
+use mintmark_rpc::proto::admin::clock_client::ClockClient;
 use mintmark_rpc::proto::admin::files_client::FilesClient;
 use mintmark_rpc::proto::admin::outbox_client::OutboxClient;
 use mintmark_rpc::proto::admin::peers_client::PeersClient;
@@ -59,6 +60,11 @@ impl Client {
     /// What needs several people.
     pub(crate) fn approvals(&self) -> ApprovalsClient<Channel> {
         ApprovalsClient::new(self.connection.channel())
+    }
+
+    /// Site time.
+    pub(crate) fn clock(&self) -> ClockClient<Channel> {
+        ClockClient::new(self.connection.channel())
     }
 
     /// What was sent to sites.

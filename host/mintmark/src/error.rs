@@ -151,7 +151,9 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::ReceiptOverdue => {
             "Run `audit export` here, `audit ingest` at headquarters, `receipt import` here."
         }
-        Reason::ClockSuspect => "Set the machine's clock right and start the host again.",
+        Reason::ClockSuspect => {
+            "Set the machine's clock right; `mintmark clock show` says how far."
+        }
         Reason::WrongSite => "Carry the file to the site that it was made for.",
         Reason::WrongPlugin => "Import the other cluster's identity, or use a trusted plugin.",
         Reason::UntrustedMessage => {

@@ -29,6 +29,7 @@ struct Health {
 /// The host's own services, as health names them.
 const SERVICES: &[&str] = &[
     "mintmark.admin.v1.Approvals",
+    "mintmark.admin.v1.Clock",
     "mintmark.admin.v1.Files",
     "mintmark.admin.v1.Outbox",
     "mintmark.admin.v1.Peers",

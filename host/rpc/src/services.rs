@@ -1,6 +1,7 @@
 //! The host's own services: parse, call custody or the runtime, convert. They decide nothing.
 
 mod approvals;
+mod clock;
 mod files;
 mod outbox;
 mod peers;
@@ -18,9 +19,9 @@ use crate::{
     host::Host,
     limits,
     proto::admin::{
-        approvals_server::ApprovalsServer, files_server::FilesServer, outbox_server::OutboxServer,
-        peers_server::PeersServer, plugins_server::PluginsServer, pools_server::PoolsServer,
-        status_server::StatusServer, users_server::UsersServer,
+        approvals_server::ApprovalsServer, clock_server::ClockServer, files_server::FilesServer,
+        outbox_server::OutboxServer, peers_server::PeersServer, plugins_server::PluginsServer,
+        pools_server::PoolsServer, status_server::StatusServer, users_server::UsersServer,
     },
     reflection::Reflection,
 };
@@ -46,6 +47,7 @@ pub(crate) fn routes(host: &Host, health: HealthServer<impl Health>) -> Routes {
         .add_service(bounded!(OutboxServer, host.clone()))
         .add_service(bounded!(ApprovalsServer, host.clone()))
         .add_service(bounded!(PoolsServer, host.clone()))
+        .add_service(bounded!(ClockServer, host.clone()))
         .prepare()
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod clock;
 pub(crate) mod completions;
 pub(crate) mod device;
 pub(crate) mod entitlement;

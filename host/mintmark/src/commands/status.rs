@@ -1,7 +1,7 @@
 //! `status`: what a host says of itself.
 
 use mintmark_rpc::client::Failure;
-use mintmark_rpc::proto::admin::{ShowStatusRequest, ShowStatusResponse};
+use mintmark_rpc::proto::admin::{ShowClockRequest, ShowStatusRequest, ShowStatusResponse};
 use serde_json::{Value, json};
 
 use crate::cli::Desk;
@@ -13,7 +13,13 @@ pub(crate) async fn run(desk: &Desk) -> Result<Page, Error> {
     let client = desk.connect().await?;
     let status = client.status().show_status(ShowStatusRequest {}).await.map_err(Failure::from)?;
     let status = status.into_inner();
-    Ok(Page::new(as_json(&status), as_text(&status)))
+    let page = Page::new(as_json(&status), as_text(&status));
+    if !status.clock_suspect {
+        return Ok(page);
+    }
+    let clock = client.clock().show_clock(ShowClockRequest {}).await.map_err(Failure::from)?;
+    let clock = clock.into_inner().clock.unwrap_or_default();
+    Ok(page.and(&format!("\nClock\n{}", super::clock::advice(&clock))))
 }
 
 fn as_json(status: &ShowStatusResponse) -> Value {
@@ -48,7 +54,7 @@ fn as_json(status: &ShowStatusResponse) -> Value {
 }
 
 fn as_text(status: &ShowStatusResponse) -> String {
-    let clock = if status.clock_suspect { " (suspect: set the clock, restart)" } else { "" };
+    let clock = if status.clock_suspect { " (suspect; it stands still)" } else { "" };
     let store = if status.read_only { "read only: check the disk, restart" } else { "writable" };
     let mut text = lines(&[
         ("cluster", format!("{} ({})", status.cluster, status.kind)),
