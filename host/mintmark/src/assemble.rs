@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use mintmark_crypto::random;
-use mintmark_custody::{Custody, Parts, SystemTimeSource};
+use mintmark_custody::{Custody, Parts, SystemTimeSource, TimeSource};
 use mintmark_platform::Platform;
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_rpc::Server;
@@ -75,11 +75,15 @@ impl Keep {
 
     /// What custody runs on.
     pub(crate) fn parts(self, config: &Config) -> Parts {
+        self.parts_at(config, Box::new(SystemTimeSource::default()))
+    }
+
+    fn parts_at(self, config: &Config, time: Box<dyn TimeSource>) -> Parts {
         Parts {
             store: self.store,
             store_id: self.store_id,
             platform: self.platform,
-            time: Box::new(SystemTimeSource::default()),
+            time,
             settings: config.settings(),
         }
     }
@@ -96,7 +100,19 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the node, loads its plugins, and binds its listener.
     pub(crate) async fn start(config: &Config) -> Result<Self, Error> {
-        let custody = Custody::open(Keep::open(config)?.parts(config)).await?;
+        Self::open(config, Keep::open(config)?.parts(config)).await
+    }
+
+    /// The same with another clock than the machine's: for the demo alone, which may not set that.
+    pub(crate) async fn start_at_danger(
+        config: &Config,
+        time: Box<dyn TimeSource>,
+    ) -> Result<Self, Error> {
+        Self::open(config, Keep::open(config)?.parts_at(config, time)).await
+    }
+
+    async fn open(config: &Config, parts: Parts) -> Result<Self, Error> {
+        let custody = Custody::open(parts).await?;
         let cache = Folder::create(&config.data_dir().join(CACHE))?.into_dir();
         let runtime = Runtime::new(custody.clone(), config.runtime(), Some(cache));
         let runtime = runtime.map_err(Error::Runtime)?;

@@ -15,6 +15,19 @@ pub(super) struct Cast {
     hosts: Vec<Host>,
 }
 
+impl Cast {
+    /// Takes the host of a cluster off the stage.
+    pub(super) fn take(&mut self, cluster: &str) -> Option<Host> {
+        let place = self.hosts.iter().position(|host| host.cluster == cluster)?;
+        Some(self.hosts.remove(place))
+    }
+
+    /// Puts a host on the stage.
+    pub(super) fn join(&mut self, host: Host) {
+        self.hosts.push(host);
+    }
+}
+
 /// The clusters: role and name.
 const CLUSTERS: [(&str, &str); 3] =
     [("headquarters", "berlin"), ("site", "shenzhen"), ("site", "hanoi")];
@@ -118,7 +131,7 @@ async fn install_cheat(stage: &Stage) -> Result<(), Error> {
 
 /// Stops the hosts, and walks what they leave.
 pub(super) async fn close(story: &mut Story, stage: &Stage, cast: Cast) -> Result<(), Error> {
-    story.act(7, "The hosts stop; their stores are what they say");
+    story.act(8, "The hosts stop; their stores are what they say");
     let mut stopped = true;
     for host in cast.hosts {
         stopped &= host.stop().await;

@@ -9,7 +9,7 @@ use super::stage::Stage;
 use crate::error::Error;
 
 /// Devices that hanoi makes.
-const DEVICES: u64 = 5;
+pub(super) const DEVICES: u64 = 5;
 
 /// Plays the act.
 pub(super) async fn play(story: &mut Story, stage: &Stage) -> Result<(), Error> {

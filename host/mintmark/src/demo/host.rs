@@ -20,6 +20,8 @@ use crate::files;
 pub(super) struct Host {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// Whose host it is.
+    pub(super) cluster: String,
     /// Where it listens.
     pub(super) address: String,
 }
@@ -40,15 +42,7 @@ impl Host {
             .ok_or_else(|| Error::misfit(format!("the host of {cluster} does not start"), NEXT))?;
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         host.address = fact(&said, "listening");
-        let people = stage.path().join(cluster).join("people");
-        let context = people.join("anna.context.toml");
-        let mut anna = Context::read(&context)?;
-        anna.address = host.address.clone();
-        // Reading has made the paths longer; in the file they are beside it.
-        anna.root = "root.pem".into();
-        anna.certificate = "anna.pem".into();
-        anna.key = "anna.key.pem".into();
-        files::write(&context, anna.to_toml()?.as_bytes())?;
+        tell_address(stage, cluster, &host.address)?;
         Ok(host)
     }
 
@@ -60,7 +54,7 @@ impl Host {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(Error::file("run", Path::new("mintmark")))?;
         let stdin = child.stdin.take();
-        Ok(Self { child, stdin, address: String::new() })
+        Ok(Self { child, stdin, cluster: cluster.to_owned(), address: String::new() })
     }
 
     async fn first_line(&mut self) -> Option<String> {
@@ -74,4 +68,18 @@ impl Host {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.is_ok_and(|status| status.is_ok_and(|status| status.success()))
     }
+}
+
+/// Tells the admin of a cluster where its host listens.
+pub(super) fn tell_address(stage: &Stage, cluster: &str, address: &str) -> Result<(), Error> {
+    let people = stage.path().join(cluster).join("people");
+    let context = people.join("anna.context.toml");
+    let mut anna = Context::read(&context)?;
+    address.clone_into(&mut anna.address);
+    // Reading has made the paths longer; in the file they are beside it.
+    anna.root = "root.pem".into();
+    anna.certificate = "anna.pem".into();
+    anna.key = "anna.key.pem".into();
+    files::write(&context, anna.to_toml()?.as_bytes())?;
+    Ok(())
 }

@@ -7,10 +7,12 @@
 mod act_audit;
 mod act_begin;
 mod act_cheat;
+mod act_clock;
 mod act_order;
 mod act_produce;
 mod act_refuse;
 mod host;
+mod inside;
 mod line;
 mod narration;
 mod program;
@@ -46,11 +48,12 @@ pub(crate) async fn run(desk: &Desk, arguments: Arguments) -> Result<Page, Error
 
 /// The acts, in the order of the story.
 async fn tell(story: &mut Story, stage: &Stage) -> Result<(), Error> {
-    let cast = act_begin::play(story, stage).await?;
+    let mut cast = act_begin::play(story, stage).await?;
     let order = act_order::play(story, stage).await?;
     act_produce::play(story, stage, &order).await?;
     act_refuse::play(story, stage, &order).await?;
     act_audit::play(story, stage, &order).await?;
     act_cheat::play(story, stage).await?;
+    act_clock::play(story, stage, &mut cast).await?;
     act_begin::close(story, stage, cast).await
 }
