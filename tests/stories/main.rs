@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says at once what did not hold")]
 
 mod approvals;
+mod clock;
 mod crash;
 mod line;
 mod pool;

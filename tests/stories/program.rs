@@ -100,10 +100,11 @@ fn json_in(text: &str) -> Option<Value> {
     values.next()?.ok()
 }
 
-/// Starts a host; gives it when clients can connect.
-pub(crate) fn serve(config: &Path) -> Served {
+/// Starts a host, with these variables in its environment; gives it when clients can connect.
+pub(crate) fn serve(config: &Path, environment: &[(&str, &str)]) -> Served {
     let config = config.to_str().unwrap();
     let mut command = command(&["serve", "--config", config, "--stop-with-stdin"]);
+    command.envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().unwrap();
     let stdin = child.stdin.take().unwrap();

@@ -177,7 +177,12 @@ impl Host {
 
     /// Starts the host, and tells everybody's context where it listens now.
     pub(crate) fn start(&mut self) {
-        let served = program::serve(&self.folder.join("host.toml"));
+        self.start_in(&[]);
+    }
+
+    /// [`start`](Self::start) with these variables in the environment.
+    pub(crate) fn start_in(&mut self, environment: &[(&str, &str)]) {
+        let served = program::serve(&self.folder.join("host.toml"), environment);
         for entry in std::fs::read_dir(&self.folder).unwrap() {
             let path = entry.unwrap().path();
             if text(&path).ends_with(".context.toml") {
