@@ -79,7 +79,7 @@ fn waiting(host: &TestHost, refusal: &Refusal) -> ApprovalRequest {
     host.waiting(&status)
 }
 
-fn agree(host: &TestHost, refusal: &Refusal) {
+pub(crate) fn agree(host: &TestHost, refusal: &Refusal) {
     let request = waiting(host, refusal);
     for voter in &host.approvers()[..2] {
         host.vote(voter, &request, true).unwrap();

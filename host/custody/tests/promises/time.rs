@@ -11,6 +11,7 @@ use mintmark_model::{Principal, Reason, Refusal, Role};
 use mintmark_sdk_testing::sdk::ledger;
 use mintmark_sdk_testing::{Device, Office};
 
+use crate::approvals::agree;
 use crate::bench::{Bench, Line, draw, finish, import};
 
 const DAY: u64 = 86_400_000;
@@ -363,4 +364,42 @@ fn a_message_that_comes_to_nothing_tells_the_time_all_the_same() {
     let bench = bench.restarted();
     let clock = bench.clock_status();
     assert_eq!((clock.headquarters_ms, clock.site_time_ms), (now + 30_000, now + 30_000));
+}
+
+#[test]
+fn r11_lowering_takes_several_people_and_then_time_runs_on() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    let now = bench.site.clock().now_ms();
+    bench.site.clock().set_wall_ms(now + YEARS);
+    bench.acknowledge_clock().unwrap();
+    bench.site.clock().set_wall_ms(now + 1_000);
+    let refused = bench.lower_clock(now + 1_000).unwrap_err();
+    agree(&bench.site, &refused);
+    // What was approved is this very time.
+    assert_eq!(bench.lower_clock(now + 2_000).unwrap_err().reason, Reason::ApprovalRequired);
+    let clock = bench.lower_clock(now + 1_000).unwrap();
+    assert_eq!((clock.site_time_ms, clock.suspicion), (now + 1_000, None));
+    bench.one_more(&entitlement, "SN:1").unwrap();
+    // Earlier rows, with their later times, do not raise it again.
+    let bench = bench.restarted();
+    assert_eq!(bench.clock_status().site_time_ms, now + 1_000);
+    bench.one_more(&entitlement, "SN:2").unwrap();
+    assert_eq!(bench.words(), [(now, now + YEARS), (now + YEARS, now + 1_000)]);
+}
+
+#[test]
+fn r11_a_second_acknowledgement_takes_several_people() {
+    let bench = Bench::new();
+    let now = bench.site.clock().now_ms();
+    bench.site.clock().set_wall_ms(now + YEARS);
+    bench.acknowledge_clock().unwrap();
+    bench.site.clock().set_wall_ms(now);
+    let refused = bench.acknowledge_clock().unwrap_err();
+    agree(&bench.site, &refused);
+    let clock = bench.acknowledge_clock().unwrap();
+    // Nothing is gained: site time goes on from where it stood.
+    assert_eq!((clock.site_time_ms, clock.suspicion), (now + YEARS, None));
+    bench.site.clock().set_wall_ms(now - DAY);
+    assert_eq!(bench.acknowledge_clock().unwrap_err().reason, Reason::ApprovalRequired);
 }
