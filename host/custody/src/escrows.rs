@@ -174,6 +174,9 @@ async fn opening(
         let detail = "The entitlement's import is not committed yet.";
         return Err(Refusal::new(Reason::WrongState, detail));
     }
+    if !counters.add_up() {
+        return Err(crate::call::unbalanced());
+    }
     let limits = limits(&grant.terms);
     let next = next_number(view, &grant.entitlement).await?;
     let free = match next == counters.drawn() {

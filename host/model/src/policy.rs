@@ -45,7 +45,7 @@ pub enum ContentRule {
     Message,
     /// Messages that begin so.
     Prefix(Vec<u8>),
-    /// Certificates by profile, and nothing else.
+    /// Certificates by profile and the list of those that count no more, and nothing else.
     Certificate,
 }
 
@@ -91,6 +91,8 @@ pub enum Content<'a> {
     Message(&'a [u8]),
     /// A certificate by profile.
     Certificate,
+    /// The list of certificates that the CA has revoked.
+    RevocationList,
     /// A peer that is to receive the key.
     Peer {
         /// The peer's cluster, a SPIFFE URI.
@@ -189,7 +191,7 @@ fn content_allows(facts: &Facts<'_>) -> Result<(), Refusal> {
         },
         Operation::Certify => {
             policy.content == ContentRule::Certificate
-                && matches!(facts.content, Content::Certificate)
+                && matches!(facts.content, Content::Certificate | Content::RevocationList)
         }
         Operation::Export => match (&policy.export, facts.content) {
             (ExportRule::SealedTo(recipients), Content::Peer { cluster, plugin }) => {
@@ -275,8 +277,12 @@ mod tests {
         let policy = policy(Operation::Certify, ContentRule::Certificate);
         let sign = facts(&policy, Operation::Sign, Content::Message(b"m"));
         assert_eq!(reason(&sign), Some(Reason::PermissionDenied));
-        let certify = facts(&policy, Operation::Certify, Content::Certificate);
-        assert_eq!(reason(&certify), None);
+        for content in [Content::Certificate, Content::RevocationList] {
+            let certify = facts(&policy, Operation::Certify, content);
+            assert_eq!(reason(&certify), None);
+        }
+        let message = facts(&policy, Operation::Certify, Content::Message(b"m"));
+        assert_eq!(reason(&message), Some(Reason::PermissionDenied));
     }
 
     #[test]

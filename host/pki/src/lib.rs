@@ -4,13 +4,14 @@
 //! certifies leaves ([`issue`]); every leaf is named by a SPIFFE id below its cluster's
 //! ([`name`]), and [`chain`] is the only place that decides whether one is believed. In the
 //! second, a product CA certifies one batch CA for each entitlement, and that certifies devices
-//! ([`device`]).
+//! ([`device`]), and says which of them count no more ([`crl`]).
 //!
 //! What a certificate request asks for is never copied into a certificate, except its key, and
 //! only after [`csr::VerifiedCsr`] has seen a proof of possession.
 
 pub mod certificate;
 pub mod chain;
+pub mod crl;
 pub mod csr;
 pub mod device;
 mod error;
@@ -24,6 +25,7 @@ pub mod validity;
 
 pub use crate::certificate::{Certificate, fingerprint};
 pub use crate::chain::{ChainError, TrustRoot, Usage, VerifiedChain, VerifiedCluster};
+pub use crate::crl::{RevocationReason, Revoked, revocation_list};
 pub use crate::csr::{CsrError, VerifiedCsr};
 pub use crate::device::{Batch, DeviceProfile, DeviceSerial, VerifiedDevice, verify_device};
 pub use crate::error::Error;

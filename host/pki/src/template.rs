@@ -1,4 +1,4 @@
-//! The one place where something is signed: certificates and certificate requests.
+//! The one place where something is signed: certificates, requests and revocation lists.
 //!
 //! A certificate is built from its fields here, not by a library's profile, because the subject's
 //! key may be of a kind that signs nothing (X25519), and because each byte of a device's
@@ -65,9 +65,7 @@ impl Template {
         critical: bool,
         content: &impl Encode,
     ) -> Result<Self, Error> {
-        let extn_value = content.to_der().and_then(OctetString::new);
-        let extn_value = extn_value.map_err(|_| Error::Certificate)?;
-        Ok(self.extension(Extension { extn_id, critical, extn_value }))
+        Ok(self.extension(encoded_extension(extn_id, critical, content)?))
     }
 
     /// What a CA's certificate has: basic constraints, key usage and key identifier.
@@ -132,7 +130,7 @@ impl Template {
     }
 }
 
-/// The DER of SEQUENCE { `to_be_signed`, algorithm, signature }: a certificate or a request.
+/// The DER of SEQUENCE { `to_be_signed`, algorithm, signature }, as everything is that is signed.
 pub(crate) fn sign_encoded(key: &SigningKey, to_be_signed: &impl Encode) -> Result<Vec<u8>, Error> {
     let to_be_signed = to_be_signed.to_der().map_err(|_| Error::Certificate)?;
     let signature = key.sign(&to_be_signed);
@@ -142,6 +140,17 @@ pub(crate) fn sign_encoded(key: &SigningKey, to_be_signed: &impl Encode) -> Resu
             .to_der()
     });
     signed.map_err(|_| Error::Certificate)
+}
+
+/// An extension of this object identifier and content.
+pub(crate) fn encoded_extension(
+    extn_id: ObjectIdentifier,
+    critical: bool,
+    content: &impl Encode,
+) -> Result<Extension, Error> {
+    let extn_value = content.to_der().and_then(OctetString::new);
+    let extn_value = extn_value.map_err(|_| Error::Certificate)?;
+    Ok(Extension { extn_id, critical, extn_value })
 }
 
 /// The identifier of signatures of that algorithm; none of them has parameters.
@@ -168,7 +177,8 @@ pub(crate) const SUBJECT_ALTERNATIVE_NAME: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.17");
 pub(crate) const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.14");
-const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+pub(crate) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.35");
 
 type KeyUsageSet = der::flagset::FlagSet<KeyUsages>;
 

@@ -74,10 +74,10 @@ impl Validity {
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// 9999-12-31T23:59:59Z, which says that there is no end.
-const FOREVER_S: u64 = 253_402_300_799;
+pub(crate) const FOREVER_S: u64 = 253_402_300_799;
 
 /// Until 2049 as UTCTime, then as GeneralizedTime (RFC 5280, 4.1.2.5).
-fn time(unix_s: u64) -> Result<Time, Error> {
+pub(crate) fn time(unix_s: u64) -> Result<Time, Error> {
     let moment = DateTime::from_unix_duration(Duration::from_secs(unix_s));
     let moment = moment.map_err(|_| Error::Validity)?;
     if moment.year() <= UtcTime::MAX_YEAR {

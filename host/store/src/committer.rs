@@ -68,6 +68,12 @@ pub enum CommitError {
         /// The index of the add.
         add: usize,
     },
+    /// The sum over the counter of add `whole` would not hold; nothing was written.
+    #[error("the counters of add {whole} do not add up")]
+    Unbalanced {
+        /// The index of the add to the whole.
+        whole: usize,
+    },
     /// The lease has another epoch; nothing was written.
     #[error("the lease has another epoch")]
     LeaseLost,
@@ -254,6 +260,7 @@ fn answer_of(outcome: Outcome) -> Result<Committed, CommitError> {
         Outcome::Committed { commit, rows } => Ok(Committed { commit, rows }),
         Outcome::Conflict => Err(CommitError::Conflict),
         Outcome::OutOfBounds { add } => Err(CommitError::OutOfBounds { add }),
+        Outcome::Unbalanced { whole } => Err(CommitError::Unbalanced { whole }),
         Outcome::LeaseLost => Err(CommitError::LeaseLost),
         Outcome::TooLarge => Err(CommitError::TooLarge),
     }

@@ -67,6 +67,11 @@ impl<S: Space> Batch<'_, S> {
                 return Ok(Outcome::OutOfBounds { add: index });
             }
         }
+        for sum in &transaction.sums {
+            if !holds(&changes, &transaction.adds, *sum) {
+                return Ok(Outcome::Unbalanced { whole: sum.whole });
+            }
+        }
         let mut bodies = Vec::with_capacity(transaction.rows.len());
         for row in transaction.rows {
             let mut counters = Vec::with_capacity(row.counters.len());
@@ -173,4 +178,15 @@ impl<S: Space> Batch<'_, S> {
         }
         Ok(sequences)
     }
+}
+
+/// Whether the counter of the whole is what the parts are together, as the changes leave them.
+fn holds(changes: &Changes, adds: &[crate::Add], sum: crate::Sum) -> bool {
+    let value = |add: &crate::Add| {
+        changes.get(&add.key).and_then(|change| change.new.as_ref()).and_then(as_counter)
+    };
+    let parts = sum.whole.saturating_add(1)..=sum.whole.saturating_add(sum.parts);
+    let (Some(whole), Some(parts)) = (adds.get(sum.whole), adds.get(parts)) else { return false };
+    let total = parts.iter().try_fold(0_u64, |total, part| total.checked_add(value(part)?));
+    total.is_some() && total == value(whole)
 }

@@ -36,6 +36,6 @@ pub use crate::ledger::Row;
 pub use crate::memory::Memory;
 pub use crate::position::{Head, Identity, Mark, Position};
 pub use crate::transaction::{
-    Add, Found, KEY_BYTES_MAX, Key, LEASES, NewRow, Outcome, ROW_BODY_BYTES_MAX, Range,
+    Add, Found, KEY_BYTES_MAX, Key, LEASES, NewRow, Outcome, ROW_BODY_BYTES_MAX, Range, Sum,
     Transaction, VALUE_BYTES_MAX, Version, scan_digest,
 };

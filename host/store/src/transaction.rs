@@ -224,6 +224,8 @@ pub struct Transaction {
     pub writes: Vec<(Key, Option<SecretBytes>)>,
     /// Changes of counters.
     pub adds: Vec<Add>,
+    /// Sums that hold over those counters afterwards, or nothing is written.
+    pub sums: Vec<Sum>,
     /// Ledger rows, in order.
     pub rows: Vec<NewRow>,
     /// Lease and epoch that must still be current (see [`LEASES`]).
@@ -257,6 +259,16 @@ impl Transaction {
     }
 }
 
+/// A sum that must hold after a transaction's adds: one counter is what the counters after it are
+/// together. What the counters mean is not the store's to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// The index of the add to the whole.
+    pub whole: usize,
+    /// How many of the adds that follow it go to the parts.
+    pub parts: usize,
+}
+
 /// What became of one transaction. Anything but `Committed` left no trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -273,6 +285,11 @@ pub enum Outcome {
     OutOfBounds {
         /// The index of the add.
         add: usize,
+    },
+    /// A sum over counters would not hold, or names adds that there are not.
+    Unbalanced {
+        /// The index of the add to the whole.
+        whole: usize,
     },
     /// The lease has another epoch.
     LeaseLost,

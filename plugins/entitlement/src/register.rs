@@ -183,6 +183,7 @@ mod tests {
             certificate_hash: None,
             key_hash: None,
             certificate_serial: None,
+            certificates: 0,
             attempts: 0,
             proved: false,
         }

@@ -42,6 +42,8 @@ pub enum UnitChange {
     Returned,
     /// Written off by a restore.
     Lost,
+    /// A further certificate for the unit's one key; the state stays.
+    Recertified,
 }
 
 impl UnitState {
@@ -54,6 +56,7 @@ impl UnitState {
             // After `confirm` a retry still gets the stored certificate.
             (Some(Issued), UnitChange::Released | UnitChange::AttemptFailed) => Some(Issued),
             (Some(Confirmed), UnitChange::Released) => Some(Confirmed),
+            (Some(same @ (Issued | Confirmed)), UnitChange::Recertified) => Some(same),
             (Some(Issued), UnitChange::Confirmed) => Some(Confirmed),
             (Some(Issued), UnitChange::Failed) => Some(Failed),
             (Some(Issued | Confirmed | Failed), UnitChange::Scrapped) => Some(Scrapped),
@@ -185,7 +188,7 @@ impl Counters {
 mod tests {
     use super::*;
 
-    const CHANGES: [UnitChange; 9] = [
+    const CHANGES: [UnitChange; 10] = [
         UnitChange::Reserved,
         UnitChange::Issued,
         UnitChange::Released,
@@ -195,6 +198,7 @@ mod tests {
         UnitChange::Scrapped,
         UnitChange::Returned,
         UnitChange::Lost,
+        UnitChange::Recertified,
     ];
 
     #[test]

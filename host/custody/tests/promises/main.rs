@@ -5,12 +5,15 @@
 mod approvals;
 mod bench;
 mod copies;
+mod equation;
 mod faults;
 mod imports;
 mod keys;
+mod life;
 mod messages;
 mod pools;
 mod reruns;
 mod restarts;
 mod time;
+mod retries;
 mod units;

@@ -3,7 +3,7 @@
 use futures_executor::block_on;
 use mintmark_crypto::SecretBytes;
 use mintmark_store::{
-    Add, Key, Outcome, Range, Store, Transaction, VALUE_BYTES_MAX, Version,
+    Add, Key, Outcome, Range, Store, Sum, Transaction, VALUE_BYTES_MAX, Version,
     ledger::{CHAIN_START, RowFields, row_hash},
 };
 
@@ -265,6 +265,27 @@ pub(crate) fn an_add_to_what_is_no_counter_is_out_of_bounds(store: &dyn Store) {
     desk.put("text", "a value of another length");
     let outcome = desk.commit(adding(vec![add("text", 1, 10)]));
     assert_eq!(outcome, Outcome::OutOfBounds { add: 0 });
+}
+
+pub(crate) fn a_sum_that_would_not_hold_writes_nothing(store: &dyn Store) {
+    let desk = Desk(store);
+    let summed = |adds, whole, parts| Transaction {
+        sums: vec![Sum { whole, parts }],
+        rows: vec![row("counted", vec![0])],
+        ..adding(adds)
+    };
+    let fresh = || vec![add("all", 5, 10), add("one", 3, 10), add("two", 2, 10)];
+    let unbalanced = |whole| Outcome::Unbalanced { whole };
+    assert_eq!(desk.commit(summed(fresh(), 0, 1)), unbalanced(0));
+    assert_eq!(desk.commit(summed(fresh(), 0, 3)), unbalanced(0), "there are two parts");
+    assert_eq!(desk.commit(summed(fresh(), 7, 0)), unbalanced(7), "there is no such add");
+    assert!(desk.snapshot().rows("node-a", 0, 1 << 20).is_empty());
+    assert!(is_committed(&desk.commit(summed(fresh(), 0, 2))));
+    // The move itself balances; what is in the store does not any more.
+    desk.commit(adding(vec![add("two", 1, 10)]));
+    let moved = || vec![add("all", 0, 10), add("one", -1, 10), add("two", 1, 10)];
+    assert_eq!(desk.commit(summed(moved(), 0, 2)), unbalanced(0));
+    assert_eq!((desk.counter("all"), desk.counter("one"), desk.counter("two")), (5, 3, 3));
 }
 
 pub(crate) fn rows_are_chained_and_carry_counters_and_set_hash(store: &dyn Store) {

@@ -62,6 +62,7 @@ macro_rules! suites {
                 adds_commute_and_do_not_conflict
                 adds_of_one_transaction_add_up
                 an_add_to_what_is_no_counter_is_out_of_bounds
+                a_sum_that_would_not_hold_writes_nothing
                 rows_are_chained_and_carry_counters_and_set_hash
                 rows_are_read_in_pages
                 a_row_that_names_no_add_is_refused

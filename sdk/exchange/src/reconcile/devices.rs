@@ -9,7 +9,7 @@ use crate::{
         ledger::{Application, World},
         units::Case,
     },
-    unit::UnitState,
+    unit::{UnitChange, UnitState},
 };
 
 impl Application {
@@ -53,21 +53,28 @@ impl Application {
     /// A unit keeps its subject, serial, key and certificate.
     pub(super) fn judge_identity(&mut self, case: &Case<'_>, record: &UnitRecord) {
         let event = case.event;
+        let (hash, serial) = match event.change {
+            // This row brings a certificate of its own, which is judged apart.
+            UnitChange::Recertified => (None, None),
+            _ => (event.certificate_hash.as_ref(), event.certificate_serial.as_ref()),
+        };
         let kept = event.subject == record.subject
             && keeps(record.serial.as_ref(), event.serial.as_ref())
             && keeps(record.key_hash.as_ref(), event.key_hash.as_ref())
-            && keeps(record.certificate_hash.as_ref(), event.certificate_hash.as_ref())
-            && keeps(record.certificate_serial.as_ref(), event.certificate_serial.as_ref());
+            && keeps(record.certificate_hash.as_ref(), hash)
+            && keeps(record.certificate_serial.as_ref(), serial);
         if !kept {
             let text = format!("unit {} became another device", event.unit);
             self.findings.breach(FindingKind::Transition, case.place, text);
         }
     }
 
-    /// An issued unit has a key of its own, and a certificate whose serial number is the unit's.
+    /// An issued unit has a key of its own, and certificates whose serial numbers are the unit's,
+    /// each with the next ordinal.
     pub(super) fn judge_certificate(
         &mut self,
         case: &Case<'_>,
+        record: &mut UnitRecord,
         world: &mut World<'_>,
     ) -> Result<(), Unavailable> {
         let event = case.event;
@@ -93,8 +100,10 @@ impl Application {
         let own = CertificateSerial::parse(bytes).is_some_and(|serial| {
             serial.number == case.grant.number
                 && serial.unit == event.unit
+                && serial.ordinal == record.certificates
                 && serial.ordinal < case.grant.terms.certificates_per_unit
         });
+        record.certificates = record.certificates.saturating_add(1);
         if !own {
             let text = "the certificate's serial number is not the unit's";
             self.findings.breach(FindingKind::Certificate, case.place, text);

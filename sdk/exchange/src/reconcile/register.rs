@@ -66,8 +66,10 @@ pub struct UnitRecord {
     pub certificate_hash: Option<Digest>,
     /// SHA-256 of the device key's SubjectPublicKeyInfo.
     pub key_hash: Option<Digest>,
-    /// The certificate's serial number.
+    /// The first certificate's serial number.
     pub certificate_serial: Option<Vec<u8>>,
+    /// How many certificates there are for its key.
+    pub certificates: u16,
     /// Failed attempts.
     pub attempts: u32,
     /// True once the device has proved that it holds its key.

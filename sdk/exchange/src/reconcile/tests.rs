@@ -2,5 +2,6 @@
 
 mod copied;
 mod honest;
+mod recertified;
 mod site;
 mod tampered;

@@ -179,7 +179,15 @@ impl Application {
             UnitChange::Reserved | UnitChange::Returned | UnitChange::Lost => {}
             UnitChange::Issued => {
                 self.judge_release(case);
-                self.judge_certificate(case, world)?;
+                self.judge_certificate(case, record, world)?;
+            }
+            UnitChange::Recertified => {
+                self.judge_release(case);
+                if case.event.key_hash != record.key_hash {
+                    let text = "a further certificate for another key than the unit's";
+                    self.findings.breach(FindingKind::Certificate, case.place, text);
+                }
+                self.judge_certificate(case, record, world)?;
             }
             UnitChange::Released => {
                 self.judge_release(case);
@@ -291,6 +299,7 @@ impl UnitRecord {
             certificate_hash: None,
             key_hash: None,
             certificate_serial: None,
+            certificates: 0,
             attempts: 0,
             proved: false,
         }
