@@ -24,6 +24,7 @@ use crate::claims::Claims;
 use crate::clock::kept::{kept, mark_place};
 use crate::clock::{SiteClock, TimeSource};
 use crate::disk::{self, host::HostRecord, time::MarkRecord};
+use crate::dismissals::{Dismissals, dismissed};
 use crate::escrows::Escrows;
 use crate::genesis::OpenError;
 use crate::host::{Host, Identity, Settings};
@@ -86,6 +87,7 @@ impl Custody {
         let kept = kept(&*snapshot, &view, &identity.node).await?;
         let transit_ms_max = settings.max_transit_seconds.saturating_mul(1_000);
         let boot = next_boot(&view).await.map_err(OpenError::Refused)?;
+        let dismissals = Dismissals::load(&view).await.map_err(OpenError::Refused)?;
         let hook = AnchorHook { platform: Arc::clone(&platform), store_id };
         let host = Host {
             committer: Committer::start(Arc::clone(&store), Box::new(hook)),
@@ -98,6 +100,7 @@ impl Custody {
             escrows: Escrows::default(),
             claims: Claims::default(),
             outcomes: Outcomes::default(),
+            dismissals,
             settings,
         };
         let custody = Self { host: Arc::new(host) };
@@ -110,9 +113,17 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` where the store fails.
+    /// `UNAVAILABLE` where the store fails; `PERMISSION_DENIED` for somebody whose certificate was
+    /// revoked, with a row.
     pub async fn begin(&self, session: Session, carry: Option<Carry>) -> Result<Call, Refusal> {
-        Call::begin(Arc::clone(&self.host), session, carry.unwrap_or_default()).await
+        let revoked = self.is_revoked(&session.principal);
+        let host = Arc::clone(&self.host);
+        let call = Call::begin(host, session, carry.unwrap_or_default()).await?;
+        if revoked {
+            call.abort(Reason::PermissionDenied).await;
+            return Err(dismissed());
+        }
+        Ok(call)
     }
 
     /// Site time in milliseconds.

@@ -16,6 +16,7 @@ use mintmark_store::{Committer, Store};
 use crate::claims::Claims;
 use crate::clock::SiteClock;
 use crate::escrows::{Escrows, Start};
+use crate::dismissals::Dismissals;
 use crate::outcomes::Outcomes;
 use crate::vault::Vault;
 
@@ -32,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) escrows: Escrows,
     pub(crate) claims: Claims,
     pub(crate) outcomes: Outcomes,
+    pub(crate) dismissals: Dismissals,
     pub(crate) settings: Settings,
 }
 

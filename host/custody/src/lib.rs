@@ -25,6 +25,7 @@ mod claims;
 pub mod clock;
 pub mod custody;
 mod disk;
+pub mod dismissals;
 mod escrows;
 pub mod files;
 pub mod genesis;

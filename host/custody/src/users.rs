@@ -60,6 +60,10 @@ impl Custody {
             role,
             name: verified.name().to_owned(),
         };
+        if self.is_revoked(&principal) {
+            tracing::warn!(%principal, "a client whose certificate was revoked");
+            return Err(refused());
+        }
         Ok(Authenticated { principal, certificate: verified.digest() })
     }
 
@@ -129,6 +133,7 @@ impl Call {
                 certificate,
                 sealing_certificate: sealing_certificate.clone(),
                 entitlements: entitlements.to_vec(),
+                revoked_at: None,
             },
         );
         Ok(IssuedUser { chain, sealing_certificate })
@@ -175,6 +180,10 @@ pub(crate) fn leaf_validity(issuer: &[u8], now_ms: u64, days: u32) -> Result<Val
 
 /// A name keeps its key; another key is another person.
 fn check_same_key(known: &UserRecord, csr: &VerifiedCsr) -> Result<(), Refusal> {
+    if known.revoked_at.is_some() {
+        let detail = "The name was revoked and is nobody's again; choose another name.";
+        return Err(Refusal::new(Reason::WrongState, detail));
+    }
     let certificate = mintmark_pki::Certificate::parse(&known.certificate);
     if certificate.is_ok_and(|known| known.public_key_info() == csr.public_key_info()) {
         return Ok(());

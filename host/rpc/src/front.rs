@@ -102,7 +102,8 @@ impl Front {
         }
     }
 
-    /// Refuses a role that may not call the method; the refusal is a row of the ledger.
+    /// Refuses a role that may not call the method, and who was revoked; the refusal is a row of
+    /// the ledger.
     async fn check(
         &self,
         caller: &Caller,
@@ -111,13 +112,16 @@ impl Front {
         plugin: Option<Arc<PluginClaims>>,
     ) -> Result<(), Status> {
         let principal = caller.principal();
-        if allowed.contains(&principal.role) {
+        // A connection may be older than the revocation.
+        let revoked = self.host.custody.is_revoked(principal);
+        if allowed.contains(&principal.role) && !revoked {
             return Ok(());
         }
         // The request itself is not read: nothing of it matters.
         let session = Session::new(principal.clone(), plugin, path, &[]);
         match self.host.custody.begin(session, None).await {
             Ok(call) => drop(call.abort(Reason::PermissionDenied).await),
+            Err(refusal) if revoked => return Err(refusal::status(refusal)),
             Err(error) => tracing::warn!(%error, "a refusal has no row"),
         }
         let detail = format!("The role {} may not call this method.", principal.role.name());

@@ -34,6 +34,7 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Pools/LoadChunk", &[Admin]),
     ("/mintmark.admin.v1.Status/ShowStatus", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Users/IssueUser", &[Admin]),
+    ("/mintmark.admin.v1.Users/RevokeUser", &[Admin]),
 ];
 
 /// Says what the host serves, and nothing about its data: open to whoever has a principal.

@@ -11,9 +11,9 @@ use mintmark_rpc::{
     client::{Code, Failure, files},
     limits,
     proto::admin::{
-        FetchRequest, InspectPluginRequest, InstallRequest, ListPluginsRequest, ShowStatusRequest,
-        StageBeginRequest, StageRequest, files_client::FilesClient, plugins_client::PluginsClient,
-        status_client::StatusClient,
+        FetchRequest, InspectPluginRequest, InstallRequest, ListPluginsRequest, RevokeUserRequest,
+        ShowStatusRequest, StageBeginRequest, StageRequest, files_client::FilesClient,
+        plugins_client::PluginsClient, status_client::StatusClient, users_client::UsersClient,
     },
 };
 use raw::call;
@@ -69,6 +69,27 @@ async fn g8_a_refused_role_is_a_row_of_the_ledger() {
     let refused = call(&connection, path, Request::new(Bytes::new())).await.unwrap_err();
     assert_eq!(refused.code, Code::PermissionDenied);
     assert_eq!(ledger_length(&world).await, before + 1);
+}
+
+#[tokio::test]
+async fn g8_a_revoked_certificate_is_refused_on_open_and_on_new_connections() {
+    let world = World::start().await;
+    let auditor = world.hire(Role::Auditor, "eve").await.unwrap();
+    let connection = world.connect(&auditor).await.unwrap();
+    let path = "/mintmark.admin.v1.Peers/ListPeers";
+    call(&connection, path, Request::new(Bytes::new())).await.unwrap();
+    let mut users = UsersClient::new(world.as_admin().await.channel());
+    let request = RevokeUserRequest { role: "auditor".to_owned(), name: "eve".to_owned() };
+    users.revoke_user(request).await.unwrap();
+    let before = ledger_length(&world).await;
+    let refused = call(&connection, path, Request::new(Bytes::new())).await.unwrap_err();
+    assert!(refused.is(Reason::PermissionDenied), "{refused}");
+    assert_eq!(ledger_length(&world).await, before + 1);
+    let refused = match world.connect(&auditor).await {
+        Ok(again) => call(&again, path, Request::new(Bytes::new())).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
 }
 
 #[tokio::test]

@@ -111,6 +111,13 @@ pub enum Act {
         /// SHA-256 of the key's SubjectPublicKeyInfo.
         key_hash: Digest,
     },
+    /// Revoke the certificate of an admin, auditor or publisher.
+    RevokeUser {
+        /// The role's name.
+        role: String,
+        /// The person's name.
+        name: String,
+    },
 }
 
 /// Who approves, and how many of them must.
@@ -188,6 +195,7 @@ impl Act {
             Self::ReplaceIdentity { .. } => "replace-identity",
             Self::DowngradePlugin { .. } => "downgrade-plugin",
             Self::IssueUser { .. } => "issue-user",
+            Self::RevokeUser { .. } => "revoke-user",
         }
     }
 }

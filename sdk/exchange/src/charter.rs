@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Digest, message::TrustedMeasurement};
+use crate::{approval::Approvers, canonical::Digest, message::TrustedMeasurement};
 
 /// Who may approve at a cluster, and which plugins of others it trusts from the start.
 ///
@@ -39,17 +39,6 @@ pub const VERSION: u16 = 1;
 impl Charter {
     /// True if names are names, keys and names are distinct, and the floor can be reached.
     pub fn is_sound(&self) -> bool {
-        let mut names: Vec<_> = self.approvers.iter().map(|a| a.name.as_str()).collect();
-        let mut keys: Vec<_> = self.approvers.iter().map(|a| a.key_hash).collect();
-        names.sort_unstable();
-        names.dedup();
-        keys.sort_unstable();
-        keys.dedup();
-        self.version == VERSION
-            && names.iter().all(|name| crate::canonical::is_name(name))
-            && names.len() == self.approvers.len()
-            && keys.len() == self.approvers.len()
-            && self.floor_m >= 1
-            && self.floor_m as usize <= self.approvers.len()
+        self.version == VERSION && Approvers::of_charter(self).is_sound(1)
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct UserRecord {
     pub(crate) sealing_certificate: Option<Vec<u8>>,
     /// The entitlements that a station may use; empty means all of the cluster.
     pub(crate) entitlements: Vec<String>,
+    /// When its certificates were revoked. The name is nobody's again.
+    pub(crate) revoked_at: Option<u64>,
 }
 
 /// A staged file.

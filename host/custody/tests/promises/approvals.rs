@@ -356,6 +356,40 @@ fn where_several_people_decide_they_decide_who_joins_them() {
 }
 
 #[test]
+fn who_is_revoked_makes_no_call_any_more_and_his_name_is_nobodys_again() {
+    let bench = Bench::with_rows();
+    let (mei, zoe) = (Voter::new("mei"), Voter::new("zoe"));
+    issue(&bench.hq, "admin", "operator", &mei).unwrap();
+    agree(&bench.hq, &issue(&bench.hq, "admin", "auditor", &zoe).unwrap_err());
+    issue(&bench.hq, "admin", "auditor", &zoe).unwrap();
+    let revoke = |host: &TestHost, role: &str, name: &str| {
+        let session = asks(host, Role::Admin, "admin");
+        block_on(host.custody().revoke_user(session, role, name))
+    };
+    let calls = |host: &TestHost, role: Role, name: &str| {
+        let begun = block_on(host.custody().begin(asks(host, role, name), None));
+        begun.map(drop).map_err(|refusal| refusal.reason)
+    };
+    revoke(&bench.hq, "operator", "mei").unwrap();
+    agree(&bench.hq, &revoke(&bench.hq, "auditor", "zoe").unwrap_err());
+    assert_eq!(calls(&bench.hq, Role::Auditor, "zoe"), Ok(()), "it is not done yet");
+    for _ in 0..2 {
+        revoke(&bench.hq, "auditor", "zoe").unwrap();
+    }
+    assert_eq!(bench.count(|zoent| matches!(zoent, Event::UserRevoked { .. })), 2);
+    let refused = revoke(&bench.hq, "admin", "admin").unwrap_err();
+    assert_eq!(refused.reason, Reason::InvalidArgument, "an admin always remains");
+    assert_eq!(revoke(&bench.hq, "auditor", "nobody").unwrap_err().reason, Reason::NotFound);
+
+    let hq = bench.hq.restart().unwrap();
+    for (role, name) in [(Role::Operator, "mei"), (Role::Auditor, "zoe")] {
+        assert_eq!(calls(&hq, role, name), Err(Reason::PermissionDenied));
+    }
+    assert_eq!(calls(&hq, Role::Operator, "zoe"), Ok(()), "another role is another certificate");
+    assert_eq!(issue(&hq, "admin", "operator", &mei).unwrap_err().reason, Reason::WrongState);
+}
+
+#[test]
 fn a3_an_older_security_version_and_another_identity_need_approvals() {
     let bench = Bench::new();
     let claims = |version: &str| {

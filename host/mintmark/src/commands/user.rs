@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use mintmark_rpc::client::Failure;
-use mintmark_rpc::proto::admin::IssueUserRequest;
+use mintmark_rpc::proto::admin::{IssueUserRequest, RevokeUserRequest};
 use serde_json::json;
 
 use crate::cli::Desk;
@@ -49,6 +49,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", default_value = ".")]
         out: PathBuf,
     },
+    /// Revoke somebody's certificates: no call is taken any more, and the name is nobody's again.
+    Revoke {
+        /// What the person or program is.
+        #[arg(long, value_enum)]
+        role: UserRole,
+        /// The name.
+        #[arg(long)]
+        name: String,
+    },
 }
 
 /// What somebody is in a cluster.
@@ -92,6 +101,12 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
                 entitlements,
             };
             issue(desk, request, &Folder::create(&out)?).await
+        }
+        Command::Revoke { role, name } => {
+            let request = RevokeUserRequest { role: role.name().to_owned(), name: name.clone() };
+            let client = desk.connect().await?;
+            client.users().revoke_user(request).await.map_err(Failure::from)?;
+            Ok(Page::facts(&[("name", json!(name)), ("role", json!(role.name()))]))
         }
     }
 }

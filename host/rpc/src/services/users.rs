@@ -6,11 +6,15 @@ use super::Answer;
 use crate::{
     caller::Caller,
     host::Host,
-    proto::admin::{IssueUserRequest, IssueUserResponse, users_server::Users},
+    proto::admin::{
+        IssueUserRequest, IssueUserResponse, RevokeUserRequest, RevokeUserResponse,
+        users_server::Users,
+    },
     refusal,
 };
 
 const ISSUE: &str = "/mintmark.admin.v1.Users/IssueUser";
+const REVOKE: &str = "/mintmark.admin.v1.Users/RevokeUser";
 
 #[async_trait]
 impl Users for Host {
@@ -27,5 +31,13 @@ impl Users for Host {
             chain: issued.chain,
             sealing_certificate: issued.sealing_certificate,
         }))
+    }
+
+    async fn revoke_user(&self, request: Request<RevokeUserRequest>) -> Answer<RevokeUserResponse> {
+        let session = Caller::session(&request, REVOKE)?;
+        let RevokeUserRequest { role, name } = request.into_inner();
+        let revoked = self.custody.revoke_user(session, &role, &name).await;
+        revoked.map_err(refusal::status)?;
+        Ok(Response::new(RevokeUserResponse {}))
     }
 }

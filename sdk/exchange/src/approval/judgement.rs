@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::{ApprovalRequest, ApprovalStatement, Approvers, VERSION};
 use crate::charter::Approver;
 use crate::order::{APPROVAL, SignedOrder};
+use crate::row::CALL_DEADLINE_MS;
 use crate::{Digest, sha256};
 
 /// Where and when an act is to be done.
@@ -36,8 +37,8 @@ pub enum NotApproved {
     /// The list changed since.
     #[error("the request was made under another list of approvers")]
     AnotherList,
-    /// Its time is over.
-    #[error("the request has expired")]
+    /// Its time is over, or comes only.
+    #[error("the request has expired, or the clock was set back since")]
     Expired,
     /// Somebody said no.
     #[error("`{0}` refused the request")]
@@ -90,7 +91,9 @@ impl ApprovalRequest {
         if self.list_version != list.version {
             return Err(NotApproved::AnotherList);
         }
-        if place.now_ms >= self.expires_at {
+        // A clock that was lowered brings back nothing that was asked at a later time.
+        let asked = place.now_ms.saturating_add(CALL_DEADLINE_MS) >= self.made_at;
+        if !asked || place.now_ms >= self.expires_at {
             return Err(NotApproved::Expired);
         }
         Ok(())
@@ -182,13 +185,13 @@ mod tests {
             requester: format!("{CLUSTER}/{requester}"),
             requester_key: None,
             id: [7; 16],
-            made_at: 10,
-            expires_at: 20,
+            made_at: 10_000,
+            expires_at: 20_000,
         }
     }
 
     fn place() -> Place<'static> {
-        Place { cluster: CLUSTER, epoch: 1, floor: 1, now_ms: 19 }
+        Place { cluster: CLUSTER, epoch: 1, floor: 1, now_ms: 19_999 }
     }
 
     /// What the owner of the key called `name` signs.
@@ -254,7 +257,9 @@ mod tests {
         let given = [yes("ada", &request)];
         let at = |place| approved(&list, &request, &given, place, holds);
         assert!(at(place()).is_ok());
-        assert_eq!(at(Place { now_ms: 20, ..place() }), Err(NotApproved::Expired));
+        for now_ms in [20_000, 10_000 - CALL_DEADLINE_MS - 1] {
+            assert_eq!(at(Place { now_ms, ..place() }), Err(NotApproved::Expired));
+        }
         assert_eq!(at(Place { epoch: 2, ..place() }), Err(NotApproved::AnotherEpoch));
         let hanoi = Place { cluster: "spiffe://acme/site/hanoi", ..place() };
         assert_eq!(at(hanoi), Err(NotApproved::AnotherCluster));

@@ -66,6 +66,7 @@ pub(super) fn sentence(act: &Act) -> String {
         Act::IssueUser { role, name, key_hash } => {
             format!("make {name} {role}, with the key {}", digest(key_hash))
         }
+        Act::RevokeUser { role, name } => format!("revoke the certificates of {role} {name}"),
     }
 }
 
