@@ -6,8 +6,8 @@
 mod values;
 
 pub use values::{
-    AllotmentState, AllotmentStatus, Artefact, Counters, DeviceProof, Failure, SealedKey,
-    UnitState, UnitStatus,
+    AllotmentState, AllotmentStatus, Artefact, Counters, DeviceProof, Failure, RevocationFile,
+    SealedKey, UnitState, UnitStatus,
 };
 
 use crate::{
@@ -69,6 +69,16 @@ impl Allotment {
     /// `INVALID_ARGUMENT` for a `limit` outside its bounds.
     pub fn scan(&self, start: u64, limit: u32) -> Result<Vec<UnitStatus>, Error> {
         self.handle().scan(start, limit)
+    }
+
+    /// Signs the list of this allotment's certificates that count no more, with the next number,
+    /// and stages it.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` for a program; [`Error::NotFound`] where the grant has no certificates;
+    /// `BUDGET_EXCEEDED` for a list that is too long.
+    pub fn revocation_list(&self) -> Result<RevocationFile, Error> {
+        self.handle().revocation_list()
     }
 }
 
@@ -141,19 +151,48 @@ impl Unit {
         self.handle().confirm(proof)
     }
 
-    /// Counts an attempt; a permanent failure spends the unit.
+    /// Counts an attempt; a permanent failure spends the unit, and its certificates are revoked.
     ///
     /// # Errors
-    /// `WRONG_STATE`, `ATTEMPTS_EXHAUSTED`.
+    /// `WRONG_STATE`, `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that a station of
+    /// the unit reports, and for any other failure that another station reports.
     pub fn fail(&self, kind: Failure, detail: &str) -> Result<UnitStatus, Error> {
         self.handle().fail(kind, detail)
     }
 
-    /// issued, confirmed or failed → scrapped.
+    /// issued, confirmed or failed → scrapped. Its certificates are revoked.
     ///
     /// # Errors
     /// `WRONG_STATE`; `APPROVAL_REQUIRED` beyond the allowance of the terms.
     pub fn scrap(&self, reason: &str) -> Result<UnitStatus, Error> {
         self.handle().scrap(reason)
+    }
+
+    /// reserved → returned: nothing was released, and the subject may draw another unit.
+    ///
+    /// # Errors
+    /// `WRONG_STATE`; `PERMISSION_DENIED` for all but admins and operators.
+    pub fn give_back(&self, reason: &str) -> Result<UnitStatus, Error> {
+        self.handle().give_back(reason)
+    }
+
+    /// Binds the unit to another station, which from now on gets what the unit released.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a station that there is not; `PERMISSION_DENIED`, also for a station
+    /// that is bound to other entitlements; `WRONG_STATE` for a unit that has ended, and for one
+    /// whose key was sealed to its station.
+    pub fn hand_over(&self, station: &str) -> Result<UnitStatus, Error> {
+        self.handle().hand_over(station)
+    }
+
+    /// Issues a further certificate for the unit's one key: the one with this ordinal, from 1. One
+    /// that was issued already is released again, byte for byte.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an ordinal outside of the terms; `WRONG_STATE` for one that is not
+    /// the next, and for a unit whose identity does not work; those of [`Unit::certify_csr`].
+    pub fn recertify(&self, ordinal: u16, fields: &Fields) -> Result<Artefact, Error> {
+        self.handle().recertify(ordinal, fields)
     }
 }

@@ -226,7 +226,7 @@ pub(crate) fn terms(total: u64, now: u64) -> Terms {
         grace_seconds: DAY_SECONDS,
         lease_size: total,
         max_pause_seconds: DAY_SECONDS,
-        certificates_per_unit: 1,
+        certificates_per_unit: 2,
     }
 }
 

@@ -10,5 +10,6 @@ mod program;
 mod python;
 mod refusals;
 mod station;
+mod units;
 mod whole_loop;
 mod world;

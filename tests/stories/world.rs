@@ -35,6 +35,8 @@ pub(crate) struct Order<'a> {
     pub(crate) window: [&'a str; 2],
     pub(crate) in_doubt_max: u64,
     pub(crate) attempts_max: u32,
+    /// Further lines of the terms.
+    pub(crate) more_terms: &'a str,
 }
 
 impl Default for Order<'_> {
@@ -53,6 +55,7 @@ impl Default for Order<'_> {
             window: ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],
             in_doubt_max: 100_000,
             attempts_max: 8,
+            more_terms: "",
         }
     }
 }
@@ -244,6 +247,7 @@ impl Order<'_> {
             "" => String::new(),
             pool => format!("pool = \"{pool}\"\n"),
         };
+        let more = self.more_terms;
         format!(
             "order_number = \"{number}\"\nsite = \"{site}\"\n\
              [product]\nid = \"{product}\"\nname = \"Thermostat 2\"\norigin = \"{origin}\"\n{pool}\
@@ -255,7 +259,8 @@ impl Order<'_> {
              not_after = \"{until}\"\n{rates}\n\
              audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = {in_doubt}\n\
              max_attempts_per_subject = {attempts}\n\
-             scrap_allowance = 5\nconfirm_proof = \"required\"\ngrace_seconds = 86400\n"
+             scrap_allowance = 5\nconfirm_proof = \"required\"\ngrace_seconds = 86400\n\
+             {more}\n"
         )
     }
 }

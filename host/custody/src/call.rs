@@ -19,7 +19,7 @@ use mintmark_exchange::grant::Terms;
 use mintmark_exchange::row::{Event, PluginRef, RowBody};
 use mintmark_model::escrow::{Lease, Moment};
 use mintmark_model::{Counters, Principal, Reason, Refusal, UnitState};
-use mintmark_store::{CommitError, Key, NewRow, Transaction, Version};
+use mintmark_store::{Add, CommitError, Key, NewRow, Sum, Transaction, Version};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::claims::Claim;
@@ -206,6 +206,7 @@ impl Call {
                 Err(CommitFailure::Conflict(self.take_carry()))
             }
             Err(CommitError::OutOfBounds { add }) => self.give_up(bound_reached(add)).await,
+            Err(CommitError::Unbalanced { .. }) => self.give_up(unbalanced()).await,
             Err(CommitError::TooLarge) => {
                 let detail = "The call wrote more than one transaction may hold.";
                 self.give_up(Refusal::new(Reason::BudgetExceeded, detail)).await
@@ -334,8 +335,8 @@ impl Call {
     /// A first run released what the rerun did not come to: it is committed with the rest.
     fn adopt_carried(&mut self) {
         for (_, carried) in std::mem::take(&mut self.carried) {
-            if let Some((work, row)) = carried.into_released() {
-                self.rows.push(row);
+            if let Some((work, rows)) = carried.into_released() {
+                self.rows.extend(rows);
                 self.units.insert(work.place(), work);
             }
         }
@@ -415,7 +416,7 @@ impl Call {
         // The rows went with the transaction that was refused.
         for work in self.units.values_mut().filter(|work| work.is_released()) {
             work.back_to_release();
-            self.rows.extend(work.first_row());
+            self.rows.extend(work.first_rows());
         }
         let reason = refusal.reason;
         let aborted = self.abort(reason).await;
@@ -469,9 +470,9 @@ impl PendingRow {
 
     /// Whether it says that something left the host for the first time.
     fn is_release(&self) -> bool {
-        use mintmark_exchange::unit::UnitChange::{Issued, Reserved};
-        matches!(&self.event, Event::Unit(unit) if matches!(unit.change, Reserved | Issued))
-            || self.unit.is_none()
+        use mintmark_exchange::unit::UnitChange::{Issued, Recertified, Reserved};
+        let releases = |change| matches!(change, Reserved | Issued | Recertified);
+        matches!(&self.event, Event::Unit(unit) if releases(unit.change)) || self.unit.is_none()
     }
 }
 
@@ -486,7 +487,8 @@ struct Change {
     deltas: [i64; 10],
     /// No counter of an allotment exceeds what its grant credits, whatever happens above.
     credited_max: u64,
-    scrapped_max: u64,
+    /// The scrap allowance, where a device is scrapped that nobody had to approve.
+    scrapped_max: Option<u64>,
 }
 
 impl Counting {
@@ -505,7 +507,11 @@ impl Counting {
         change.deltas[from] -= 1;
         change.deltas[to] += 1;
         change.credited_max = terms.total;
-        change.scrapped_max = terms.scrap_allowance;
+    }
+
+    /// A device is scrapped within the allowance: the counter must not be beyond it afterwards.
+    pub(crate) fn scrap_within(&mut self, entitlement: &str, allowance: u64) {
+        self.changes.entry(entitlement.to_owned()).or_default().scrapped_max = Some(allowance);
     }
 
     /// Writes ten adds per allotment; gives the index of the first of each.
@@ -515,16 +521,19 @@ impl Counting {
             let [credited, parts @ ..] = &change.deltas;
             // Promise I1, at every commit: what is credited is what is somewhere.
             assert_eq!(*credited, parts.iter().sum::<i64>(), "units neither appear nor vanish");
-            first.insert(entitlement.clone(), transaction.adds.len());
+            let whole = transaction.adds.len();
+            first.insert(entitlement.clone(), whole);
+            // And what the store holds must add up as well: else nothing is written, and nothing
+            // of this call is released.
+            transaction.sums.push(Sum { whole, parts: parts.len() });
             for (position, delta) in change.deltas.into_iter().enumerate() {
-                let scrapped = position == 6 && delta > 0;
-                let most = change.credited_max;
-                transaction.adds.push(mintmark_store::Add {
-                    key: tables::counter(&entitlement, position),
-                    delta,
-                    min: 0,
-                    max: if scrapped { most.min(change.scrapped_max) } else { most },
-                });
+                let scrapped = position == Counters::position(UnitState::Scrapped);
+                let max = match change.scrapped_max {
+                    Some(allowance) if scrapped => allowance.min(change.credited_max),
+                    _ => change.credited_max,
+                };
+                let key = tables::counter(&entitlement, position);
+                transaction.adds.push(Add { key, delta, min: 0, max });
             }
         }
         first
@@ -545,6 +554,13 @@ fn bound_reached(add: usize) -> Refusal {
         return Refusal::new(Reason::ApprovalRequired, detail);
     }
     Refusal::new(Reason::QuotaExhausted, "All units are taken; ask headquarters for more.")
+}
+
+/// What an allotment's counters say together is impossible.
+pub(crate) fn unbalanced() -> Refusal {
+    let detail = "The counters of the entitlement do not add up, so nothing is released; \
+                  run `mintmark verify`.";
+    Refusal::new(Reason::Unavailable, detail)
 }
 
 /// What a caller hears of a tainted call that failed.

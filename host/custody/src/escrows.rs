@@ -160,6 +160,9 @@ async fn opening(
         let detail = "The entitlement's import is not committed yet.";
         return Err(Refusal::new(Reason::WrongState, detail));
     }
+    if !counters.add_up() {
+        return Err(crate::call::unbalanced());
+    }
     let limits = limits(&grant.terms);
     let newest = newest_units(view, &grant.entitlement, 1).await?;
     let next = newest.first().map_or(0, |(number, _)| number + 1);

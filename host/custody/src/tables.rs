@@ -44,6 +44,8 @@ pub(crate) const USERS: u8 = 19;
 pub(crate) const EXPORTS: u8 = 20;
 /// Heads that headquarters holds: at a site its own, at headquarters each site's.
 pub(crate) const HELD: u8 = 21;
+/// Serial numbers of device certificates that count no more, by entitlement.
+pub(crate) const REVOCATIONS: u8 = 29;
 /// What sites were credited lately, by site and product.
 pub(crate) const CREDITS: u8 = 23;
 /// Numbers that only rise.

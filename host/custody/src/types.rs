@@ -194,8 +194,10 @@ pub struct UnitStatus {
     pub attempts: u32,
     /// SHA-256 of the device's SubjectPublicKeyInfo.
     pub key_hash: Option<Digest>,
-    /// SHA-256 of the certificate.
+    /// SHA-256 of the first certificate.
     pub certificate_hash: Option<Digest>,
+    /// How many certificates there are for the key.
+    pub certificates: u16,
     /// The principal that it is bound to: a SPIFFE URI.
     pub station: String,
     /// Site time of the reservation.
@@ -235,6 +237,22 @@ pub enum Failure {
     Transient,
     /// The unit is spent.
     Permanent,
+    /// The unit is spent: the device has lost its key, so that it may have one more unit. Only
+    /// somebody else than the unit's own station can say so.
+    KeyLost,
+}
+
+/// A revocation list that was signed and staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationFile {
+    /// Id of the staged file: the list in DER.
+    pub file: String,
+    /// SHA-256 of the list.
+    pub digest: Digest,
+    /// The list's number; a higher one is newer.
+    pub number: u64,
+    /// How many certificates it has.
+    pub revoked: u64,
 }
 
 /// A plugin of another cluster.

@@ -19,7 +19,10 @@ use work::{Carried, UnitWork};
 
 mod derived;
 mod ending;
+mod handing;
 mod issuing;
+mod recertifying;
+mod revoking;
 pub(crate) mod work;
 
 /// An allotment that the calling plugin may use.
@@ -33,6 +36,13 @@ pub struct OpenAllotment {
 pub struct OpenUnit {
     pub(crate) grant: Arc<Grant>,
     pub(crate) number: u64,
+}
+
+/// What a subject has spent.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    units: u32,
+    attempts: u32,
 }
 
 impl Call {
@@ -140,8 +150,11 @@ impl Call {
         {
             return Ok(unit);
         }
-        let units = known.map_or(0, |known| known.units) + 1;
-        self.reserve(grant, subject, serial, (place, version), units).await
+        let spent = self.spent_on(known.as_ref()).await?;
+        if spent.attempts >= grant.terms.max_attempts_per_subject {
+            return Err(issuing::attempts_exhausted(spent.attempts));
+        }
+        self.reserve(grant, subject, serial, (place, version), spent).await
     }
 
     /// Opens the unit that `subject` has in the allotment.
@@ -243,6 +256,7 @@ impl Call {
             released: None,
             reads: vec![(place, version)],
             pinned: None,
+            approved: false,
         })
     }
 
@@ -251,9 +265,7 @@ impl Call {
         let carried = self.carried.remove(&(grant.entitlement.clone(), subject.to_owned()));
         if let Some(Carried(work)) = carried {
             let number = work.number;
-            if let Some(row) = work.first_row() {
-                self.rows.push(row);
-            }
+            self.rows.extend(work.first_rows());
             self.units.insert(work.place(), work);
             return Some(OpenUnit { grant: Arc::clone(grant), number });
         }
@@ -281,24 +293,42 @@ impl Call {
         known: &SubjectRecord,
         serial: Option<&str>,
     ) -> Result<Option<OpenUnit>, Refusal> {
+        let missing = || Refusal::not_found("unit");
+        let record = self.unit_at(&known.entitlement, known.unit).await?.ok_or_else(missing)?;
+        // What was given back spent nothing, so that it binds the device to nothing.
+        if record.state() == UnitState::Returned {
+            return Ok(None);
+        }
         if known.entitlement != grant.entitlement {
             return Err(subject_elsewhere());
         }
-        let unit = OpenUnit { grant: Arc::clone(grant), number: known.unit };
-        let status = self.unit_status(&unit).await?;
-        let spent = match status.state {
-            UnitState::Returned => true,
-            UnitState::Failed => known.units < grant.terms.max_units_per_subject,
-            _ => false,
-        };
-        if spent {
+        let one_more = known.units < grant.terms.max_units_per_subject;
+        if record.state() == UnitState::Failed && one_more {
             return Ok(None);
         }
-        if serial.is_some_and(|serial| serial != status.serial) {
+        if serial.is_some_and(|serial| serial != record.serial) {
             let detail = "The device has a unit with another serial number.";
             return Err(Refusal::new(Reason::DuplicateSubject, detail));
         }
-        Ok(Some(unit))
+        Ok(Some(OpenUnit { grant: Arc::clone(grant), number: known.unit }))
+    }
+
+    /// What a subject has spent before it draws a further unit.
+    async fn spent_on(&self, known: Option<&SubjectRecord>) -> Result<Spent, Refusal> {
+        let Some(known) = known else { return Ok(Spent::default()) };
+        let missing = || Refusal::not_found("unit");
+        let last = self.unit_at(&known.entitlement, known.unit).await?.ok_or_else(missing)?;
+        let returned = last.state() == UnitState::Returned;
+        let units = known.units.saturating_sub(u32::from(returned));
+        Ok(Spent { units, attempts: last.attempts })
+    }
+
+    /// The record of a unit, with what this call did to it.
+    async fn unit_at(&self, entitlement: &str, unit: u64) -> Result<Option<UnitRecord>, Refusal> {
+        match self.units.get(&(entitlement.to_owned(), unit)) {
+            Some(work) => Ok(Some(work.now.clone())),
+            None => self.view.peek(&tables::unit(entitlement, unit)).await,
+        }
     }
 
     async fn reserve(
@@ -307,7 +337,7 @@ impl Call {
         subject: &str,
         serial: Option<&str>,
         subject_read: (Key, Version),
-        units_of_subject: u32,
+        spent: Spent,
     ) -> Result<OpenUnit, Refusal> {
         if grant.product.origin == KeyOrigin::Pool {
             self.check_keys_are_here(&grant.entitlement).await?;
@@ -331,13 +361,14 @@ impl Call {
                 Refusal::new(Reason::SerialOutOfRange, detail)
             })?,
         };
-        let serial_read = self.free_serial(grant, &serial).await?;
+        let serial_read = self.free_serial(grant, subject, &serial).await?;
         let now = UnitRecord {
             subject: subject.to_owned(),
             serial,
             state: state_number(UnitState::Reserved),
-            attempts: 0,
+            attempts: spent.attempts,
             station: self.session.principal.to_string(),
+            earlier_stations: Vec::new(),
             reserved_at: decided.site_ms,
             reserved_monotonic: decided.monotonic_ms,
             boot: self.host.boot,
@@ -351,12 +382,13 @@ impl Call {
             escrow,
             reservation: Some(reservation),
             decided,
-            units_of_subject,
+            units_of_subject: spent.units + 1,
             before: None,
             now,
             released: None,
             reads: vec![subject_read, serial_read, absent],
             pinned: None,
+            approved: false,
         });
         Ok(OpenUnit { grant: Arc::clone(grant), number })
     }
@@ -366,21 +398,42 @@ impl Call {
         self.units.insert(work.place(), work);
     }
 
-    /// Claims a serial number that nobody has.
+    /// Claims a serial number that nobody has, or that an earlier unit of the same device leaves.
     async fn free_serial(
         &mut self,
         grant: &Grant,
+        subject: &str,
         serial: &str,
     ) -> Result<(Key, Version), Refusal> {
         let place = tables::pair(tables::SERIALS, &grant.product.id, serial);
         self.claim(&place).await?;
         let (taken, version) = self.view.peek_versioned(&place).await?;
         let here = self.drawn_of(&grant.product.id).any(|work| work.now.serial == serial);
-        if taken.is_none() && !here {
+        let left = match taken.as_ref().map(disk::read::<UnitRef>).transpose()? {
+            Some(owner) => self.leaves_serial(&owner, grant, subject).await?,
+            None => true,
+        };
+        if left && !here {
             return Ok((place, version));
         }
         let detail = "The serial number belongs to another device of this product.";
         Err(Refusal::new(Reason::DuplicateSubject, detail))
+    }
+
+    /// Whether a unit's serial number may go to `subject`: nothing was released with it, or it is
+    /// the same device, whose identity has failed.
+    async fn leaves_serial(
+        &self,
+        owner: &UnitRef,
+        grant: &Grant,
+        subject: &str,
+    ) -> Result<bool, Refusal> {
+        let owned = self.unit_at(&owner.entitlement, owner.unit).await?;
+        Ok(owned.is_some_and(|owned| match owned.state() {
+            UnitState::Returned => true,
+            UnitState::Failed => owned.subject == subject && owner.entitlement == grant.entitlement,
+            _ => false,
+        }))
     }
 
     /// The escrow of an allotment.
@@ -466,15 +519,17 @@ fn check_subject(grant: &Grant, subject: &str, serial: Option<&str>) -> Result<(
 
 pub(crate) fn status(number: u64, record: &UnitRecord) -> UnitStatus {
     let artefact = record.artefact.as_ref();
-    let certificate = artefact.and_then(|artefact| artefact.certificate.as_deref());
+    let certificate = artefact.and_then(ArtefactRecord::first_certificate);
+    let certificates = artefact.map_or(0, |artefact| artefact.certificates.len());
     UnitStatus {
         number,
         subject: record.subject.clone(),
         serial: record.serial.clone(),
         state: record.state(),
         attempts: record.attempts,
-        key_hash: artefact.map(|one| mintmark_crypto::digest::sha256(&one.public_key)),
+        key_hash: artefact.map(|artefact| artefact.key_hash),
         certificate_hash: certificate.map(mintmark_crypto::digest::sha256),
+        certificates: u16::try_from(certificates).unwrap_or(u16::MAX),
         station: record.station.clone(),
         reserved_at: record.reserved_at,
         changed_at: record.changed_at,

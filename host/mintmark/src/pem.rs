@@ -12,6 +12,8 @@ use crate::error::Error;
 pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
 /// The label of a certificate request.
 pub(crate) const REQUEST: &str = "CERTIFICATE REQUEST";
+/// The label of a certificate revocation list.
+pub(crate) const REVOCATION_LIST: &str = "X509 CRL";
 /// The label of a PKCS #8 key.
 const KEY: &str = "PRIVATE KEY";
 /// The label of a key for HPKE: the 32 private bytes of RFC 9180, 7.1.2.

@@ -6,7 +6,7 @@ use mintmark_exchange::receipt::ReceiptBody;
 use mintmark_exchange::reconcile::Verdict;
 use mintmark_exchange::sha256;
 use mintmark_sdk::allotments::{
-    AllotmentState, AllotmentStatus, Artefact, Counters, UnitState, UnitStatus,
+    AllotmentState, AllotmentStatus, Artefact, Counters, RevocationFile, UnitState, UnitStatus,
 };
 use mintmark_sdk::{Digest, Error};
 
@@ -96,6 +96,33 @@ pub(crate) fn unit(entitlement: &str, status: UnitStatus) -> proto::UnitStatus {
         station: status.station,
         reserved_at_ms: status.reserved_at,
         changed_at_ms: status.changed_at,
+        certificates: status.certificates.into(),
+    }
+}
+
+/// A further certificate of a device.
+pub(crate) fn certificate(
+    status: UnitStatus,
+    ordinal: u16,
+    artefact: Artefact,
+    chain: Vec<Vec<u8>>,
+) -> Result<proto::DeviceCertificate, Error> {
+    Ok(proto::DeviceCertificate {
+        unit: status.number,
+        serial: status.serial,
+        ordinal: ordinal.into(),
+        certificate: artefact.certificate.ok_or(Error::Malformed("the host's certificate"))?,
+        chain,
+    })
+}
+
+/// A revocation list that the host staged.
+pub(crate) fn revocation_list(made: RevocationFile) -> proto::RevocationList {
+    proto::RevocationList {
+        file_id: made.file,
+        digest: made.digest.to_vec(),
+        number: made.number,
+        revoked: made.revoked,
     }
 }
 
@@ -202,6 +229,7 @@ mod tests {
             attempts: 0,
             key_hash: None,
             certificate_hash: None,
+            certificates: 0,
             station: String::new(),
             reserved_at: 1,
             changed_at: 2,

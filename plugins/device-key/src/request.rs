@@ -120,15 +120,32 @@ pub(crate) fn failure(kind: i32) -> Result<Failure, Status> {
     match proto::FailureKind::try_from(kind) {
         Ok(proto::FailureKind::Transient) => Ok(Failure::Transient),
         Ok(proto::FailureKind::Permanent) => Ok(Failure::Permanent),
+        Ok(proto::FailureKind::KeyLost) => Ok(Failure::KeyLost),
         Ok(proto::FailureKind::Unspecified) | Err(_) => {
-            Err(invalid("kind: transient or permanent is expected"))
+            Err(invalid("kind: transient, permanent or key-lost is expected"))
         }
     }
 }
 
 /// Whether reporting this failure again changes nothing: an end is reached once.
 pub(crate) fn is_repeated_failure(kind: Failure, state: UnitState) -> bool {
-    kind == Failure::Permanent && state == UnitState::Failed
+    kind != Failure::Transient && state == UnitState::Failed
+}
+
+/// The name of a station, without its path.
+pub(crate) fn check_station(station: &str) -> Result<(), Status> {
+    if is_name(station) {
+        return Ok(());
+    }
+    Err(invalid("station: a name of 1 to 64 characters of a-z, 0-9, - and dot is expected"))
+}
+
+/// Which further certificate; the first one came with the identity.
+pub(crate) fn ordinal(asked: u32) -> Result<u16, Status> {
+    u16::try_from(asked)
+        .ok()
+        .filter(|ordinal| *ordinal > 0)
+        .ok_or_else(|| invalid("ordinal: 1 and more; certificate 0 came with the identity"))
 }
 
 /// The size of a page: `asked`, where 0 means the most.
@@ -215,12 +232,14 @@ mod tests {
     fn a_failure_without_a_kind_is_refused() {
         assert_eq!(failure(1), Ok(Failure::Transient));
         assert_eq!(failure(2), Ok(Failure::Permanent));
-        assert!(failure(0).is_err() && failure(3).is_err() && failure(-1).is_err());
+        assert_eq!(failure(3), Ok(Failure::KeyLost));
+        assert!(failure(0).is_err() && failure(4).is_err() && failure(-1).is_err());
     }
 
     #[test]
-    fn only_a_permanent_failure_can_be_repeated_without_effect() {
+    fn only_a_final_failure_can_be_repeated_without_effect() {
         assert!(is_repeated_failure(Failure::Permanent, UnitState::Failed));
+        assert!(is_repeated_failure(Failure::KeyLost, UnitState::Failed));
         assert!(!is_repeated_failure(Failure::Transient, UnitState::Failed));
         assert!(!is_repeated_failure(Failure::Permanent, UnitState::Issued));
     }
@@ -235,6 +254,16 @@ mod tests {
         assert_eq!(recipient(&[], "").unwrap_err().reason, "WRONG_STATE");
         assert_eq!(recipient(&[berlin, bonn], "").unwrap_err().reason, "INVALID_ARGUMENT");
         assert_eq!(recipient(&[berlin], "bonn").unwrap_err().reason, "NOT_FOUND");
+    }
+
+    #[test]
+    fn a_station_is_a_name_and_an_ordinal_counts_from_one() {
+        assert!(check_station("tester-1").is_ok());
+        for wrong in ["", "a/b", "spiffe://acme", "Tester", "a\u{202e}b"] {
+            assert!(check_station(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(ordinal(1), Ok(1));
+        assert!(ordinal(0).is_err() && ordinal(65_536).is_err());
     }
 
     #[test]

@@ -104,6 +104,40 @@ impl DeviceKeyService for DeviceKey {
         Ok(answer::unit(&request.entitlement, status))
     }
 
+    fn r#return(&self, request: proto::ReturnRequest) -> Result<proto::UnitStatus, Status> {
+        request::check_text(&request.reason)?;
+        let unit = unit(&request.entitlement, &request.subject)?;
+        Ok(answer::unit(&request.entitlement, unit.give_back(&request.reason)?))
+    }
+
+    fn hand_over(&self, request: proto::HandOverRequest) -> Result<proto::UnitStatus, Status> {
+        request::check_station(&request.station)?;
+        let unit = unit(&request.entitlement, &request.subject)?;
+        Ok(answer::unit(&request.entitlement, unit.hand_over(&request.station)?))
+    }
+
+    fn recertify(
+        &self,
+        request: proto::RecertifyRequest,
+    ) -> Result<proto::DeviceCertificate, Status> {
+        let proto::RecertifyRequest { entitlement, subject, ordinal, fields } = request;
+        let unit = unit(&entitlement, &subject)?;
+        let ordinal = request::ordinal(ordinal)?;
+        let fields = request::fields(&host::known(&entitlement)?.fields, fields)?;
+        let artefact = unit.recertify(ordinal, &fields)?;
+        let chain = certificates::allotment_chain(&entitlement)?;
+        Ok(answer::certificate(unit.status()?, ordinal, artefact, chain)?)
+    }
+
+    fn make_revocation_list(
+        &self,
+        request: proto::MakeRevocationListRequest,
+    ) -> Result<proto::RevocationList, Status> {
+        request::check_entitlement(&request.entitlement)?;
+        let made = Allotment::open(&request.entitlement)?.revocation_list()?;
+        Ok(answer::revocation_list(made))
+    }
+
     fn show_unit(&self, request: proto::ShowUnitRequest) -> Result<proto::UnitStatus, Status> {
         if !request.entitlement.is_empty() {
             let unit = unit(&request.entitlement, &request.subject)?;

@@ -241,3 +241,74 @@ fn p17_an_authentic_message_without_sense_changes_nothing() {
         .unwrap();
     assert!(listed.entitlements.is_empty());
 }
+
+#[test]
+fn a_persons_acts_on_a_unit_are_refused_to_programs_and_repeat_without_effect() {
+    let factory = Factory::new();
+    let entitlement = factory.entitlement();
+    factory.site.enrol_station("line-5", &[]);
+    let names = || (entitlement.clone(), "SN:1".to_owned());
+    let ask = |role: &str, name: &str, method: &str, request: &dyn Fn() -> Vec<u8>| {
+        let answer = factory.site.call_bytes(role, name, method, &request())?;
+        Ok::<_, Status>(<proto::UnitStatus as prost::Message>::decode(&answer[..]).unwrap())
+    };
+    let give_back = || {
+        let (entitlement, subject) = names();
+        let reason = "the board is bent".to_owned();
+        prost::Message::encode_to_vec(&proto::ReturnRequest { entitlement, subject, reason })
+    };
+    let hand_over = || {
+        let (entitlement, subject) = names();
+        let station = "line-5".to_owned();
+        prost::Message::encode_to_vec(&proto::HandOverRequest { entitlement, subject, station })
+    };
+    let (entitlement_id, subject) = names();
+    let reserve = proto::ReserveRequest { entitlement: entitlement_id, subject, serial: None };
+    let reserved: proto::ReserveResponse =
+        factory.site.call("station", "line-4", "Reserve", &reserve).unwrap();
+    for (method, request) in [("Return", &give_back as &dyn Fn() -> _), ("HandOver", &hand_over)] {
+        let refused = ask("station", "line-4", method, request).unwrap_err();
+        assert_eq!(refused.reason, "PERMISSION_DENIED", "{method}");
+    }
+    for _ in 0..2 {
+        let handed = ask("operator", "mei", "HandOver", &hand_over).unwrap();
+        assert!(handed.station.ends_with("/station/line-5"));
+    }
+    for _ in 0..2 {
+        let returned = ask("admin", "ada", "Return", &give_back).unwrap();
+        assert_eq!((returned.unit, returned.state()), (reserved.unit, proto::UnitState::Returned));
+    }
+}
+
+#[test]
+fn a_further_certificate_and_the_batchs_list_come_over_the_service() {
+    let factory = Factory::new();
+    let mut order = factory.order("po-1");
+    order.terms.certificates_per_unit = 2;
+    let (site, plugin) = (factory.site.uri(), DeviceKeyPlugin::NAME);
+    let file = Office::grant(&factory.hq, &site, plugin, &order).unwrap();
+    let entitlement = factory.import(&file).unwrap().entitlement;
+    let identity = factory.provision(&request(&entitlement, "SN:1")).unwrap();
+    let recertify = |ordinal| {
+        let (entitlement, subject) = (entitlement.clone(), "SN:1".to_owned());
+        let fields = BTreeMap::new();
+        let request = proto::RecertifyRequest { entitlement, subject, ordinal, fields };
+        let answer = factory.site.call("station", "line-4", "Recertify", &request);
+        answer as Result<proto::DeviceCertificate, Status>
+    };
+    let further = recertify(1).unwrap();
+    assert_eq!(recertify(1).unwrap(), further);
+    assert_eq!((further.unit, &further.chain), (identity.unit, &identity.chain));
+    assert_ne!(further.certificate, identity.certificate);
+    for ordinal in [0, 2, 70_000] {
+        assert_eq!(recertify(ordinal).unwrap_err().reason, "INVALID_ARGUMENT");
+    }
+    let list = proto::MakeRevocationListRequest { entitlement };
+    let made: proto::RevocationList =
+        factory.site.call("operator", "mei", "MakeRevocationList", &list).unwrap();
+    assert_eq!((made.number, made.revoked), (1, 0));
+    assert!(!factory.site.fetch(&made.file_id).unwrap().is_empty());
+    let refused: Result<proto::RevocationList, Status> =
+        factory.site.call("station", "line-4", "MakeRevocationList", &list);
+    assert_eq!(refused.unwrap_err().reason, "PERMISSION_DENIED");
+}

@@ -101,12 +101,14 @@ pub struct UnitStatus {
     pub serial: String,
     /// Where it is in its life.
     pub state: UnitState,
-    /// Transient failures so far.
+    /// Transient failures of the subject so far.
     pub attempts: u32,
     /// SHA-256 of the device's SubjectPublicKeyInfo, once it has one.
     pub key_hash: Option<Digest>,
-    /// SHA-256 of the certificate, once it has one.
+    /// SHA-256 of the first certificate, once it has one.
     pub certificate_hash: Option<Digest>,
+    /// How many certificates there are for its key.
+    pub certificates: u16,
     /// The station that the unit is bound to: a SPIFFE URI.
     pub station: String,
     /// When it was drawn.
@@ -153,4 +155,19 @@ pub enum Failure {
     Transient,
     /// The unit is spent.
     Permanent,
+    /// The unit is spent: the device has lost its key, and may have one more where the terms allow.
+    KeyLost,
+}
+
+/// A batch CA's revocation list, signed and staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationFile {
+    /// Id of the staged file: the list in DER.
+    pub file: String,
+    /// SHA-256 of the list.
+    pub digest: Digest,
+    /// Higher numbers are newer; nothing in it ends by date.
+    pub number: u64,
+    /// How many certificates it has.
+    pub revoked: u64,
 }

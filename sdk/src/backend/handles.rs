@@ -4,7 +4,9 @@ use std::any::Any;
 
 use crate::{
     Digest, Timestamp,
-    allotments::{AllotmentStatus, Artefact, DeviceProof, Failure, Fields, Unit, UnitStatus},
+    allotments::{
+        AllotmentStatus, Artefact, DeviceProof, Failure, Fields, RevocationFile, Unit, UnitStatus,
+    },
     certificates::Csr,
     error::Error,
     key_sets::KeySetAttributes,
@@ -77,6 +79,7 @@ resource! {
         draw(subject: &str, serial: Option<&str>) -> Result<Unit, Error>;
         find(subject: &str) -> Result<Unit, Error>;
         scan(start: u64, limit: u32) -> Result<Vec<UnitStatus>, Error>;
+        revocation_list() -> Result<RevocationFile, Error>;
     }
 }
 
@@ -91,6 +94,9 @@ resource! {
         confirm(proof: Option<&DeviceProof>) -> Result<UnitStatus, Error>;
         fail(kind: Failure, detail: &str) -> Result<UnitStatus, Error>;
         scrap(reason: &str) -> Result<UnitStatus, Error>;
+        give_back(reason: &str) -> Result<UnitStatus, Error>;
+        hand_over(station: &str) -> Result<UnitStatus, Error>;
+        recertify(ordinal: u16, fields: &Fields) -> Result<Artefact, Error>;
     }
 }
 

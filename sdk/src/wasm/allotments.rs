@@ -4,7 +4,7 @@ use super::{Host, digest};
 use crate::{
     allotments::{
         self, AllotmentState, AllotmentStatus, Artefact, Counters, DeviceProof, Failure, Fields,
-        SealedKey, UnitState, UnitStatus,
+        RevocationFile, SealedKey, UnitState, UnitStatus,
     },
     backend,
     bindings::mintmark::host::allotments as wit,
@@ -44,6 +44,12 @@ impl backend::AllotmentHandle for Allotment {
     fn scan(&self, start: u64, limit: u32) -> Result<Vec<UnitStatus>, Error> {
         Ok(self.0.scan(start, limit)?.into_iter().map(Into::into).collect())
     }
+
+    fn revocation_list(&self) -> Result<RevocationFile, Error> {
+        let wit::RevocationFile { file, digest: hash, number, revoked } =
+            self.0.revocation_list()?;
+        Ok(RevocationFile { file, digest: digest(hash), number, revoked })
+    }
 }
 
 impl backend::UnitHandle for Unit {
@@ -76,12 +82,25 @@ impl backend::UnitHandle for Unit {
         let kind = match kind {
             Failure::Transient => wit::Failure::Transient,
             Failure::Permanent => wit::Failure::Permanent,
+            Failure::KeyLost => wit::Failure::KeyLost,
         };
         Ok(self.0.fail(kind, detail)?.into())
     }
 
     fn scrap(&self, reason: &str) -> Result<UnitStatus, Error> {
         Ok(self.0.scrap(reason)?.into())
+    }
+
+    fn give_back(&self, reason: &str) -> Result<UnitStatus, Error> {
+        Ok(self.0.give_back(reason)?.into())
+    }
+
+    fn hand_over(&self, station: &str) -> Result<UnitStatus, Error> {
+        Ok(self.0.hand_over(station)?.into())
+    }
+
+    fn recertify(&self, ordinal: u16, fields: &Fields) -> Result<Artefact, Error> {
+        Ok(self.0.recertify(ordinal, fields)?.into())
     }
 }
 
@@ -147,6 +166,7 @@ impl From<wit::UnitStatus> for UnitStatus {
             attempts: status.attempts,
             key_hash: status.key_hash.map(digest),
             certificate_hash: status.certificate_hash.map(digest),
+            certificates: status.certificates,
             station: status.station,
             reserved_at: status.reserved_at,
             changed_at: status.changed_at,

@@ -9,8 +9,8 @@ use std::{
 use mintmark_sdk::{
     Digest, Error, Reason, Timestamp,
     allotments::{
-        Allotment, AllotmentStatus, Artefact, DeviceProof, Failure, Fields, Unit, UnitState,
-        UnitStatus,
+        Allotment, AllotmentStatus, Artefact, DeviceProof, Failure, Fields, RevocationFile, Unit,
+        UnitState, UnitStatus,
     },
     backend::{
         AllotmentHandle, Allotments, Caller, Certificates, Clock, CsrHandle, KeyHandle, KeySets,
@@ -290,6 +290,10 @@ impl AllotmentHandle for OneUnit {
     fn scan(&self, _: u64, _: u32) -> Result<Vec<UnitStatus>, Error> {
         not_here()
     }
+
+    fn revocation_list(&self) -> Result<RevocationFile, Error> {
+        not_here()
+    }
 }
 
 impl UnitHandle for OneUnit {
@@ -302,6 +306,7 @@ impl UnitHandle for OneUnit {
             attempts: 0,
             key_hash: None,
             certificate_hash: None,
+            certificates: 0,
             station: String::new(),
             reserved_at: 0,
             changed_at: 0,
@@ -340,6 +345,18 @@ impl UnitHandle for OneUnit {
     }
 
     fn scrap(&self, _: &str) -> Result<UnitStatus, Error> {
+        not_here()
+    }
+
+    fn give_back(&self, _: &str) -> Result<UnitStatus, Error> {
+        not_here()
+    }
+
+    fn hand_over(&self, _: &str) -> Result<UnitStatus, Error> {
+        not_here()
+    }
+
+    fn recertify(&self, _: u16, _: &Fields) -> Result<Artefact, Error> {
         not_here()
     }
 }

@@ -191,8 +191,14 @@ impl Tour<'_> {
         }
         self.step("unit.artefact", || unit.artefact());
         self.step("unit.fail", || unit.fail(Failure::Transient, "it was not there"));
+        self.step("unit.give-back", || unit.give_back("not needed"));
+        self.step("unit.hand-over", || unit.hand_over("nobody"));
+        for ordinal in [0, 1, 1] {
+            self.step("unit.recertify", || unit.recertify(ordinal, &[]));
+        }
         self.step("unit.confirm", || unit.confirm(None));
         self.step("unit.scrap", || unit.scrap("no good"));
+        self.step("allotment.revocation-list", || allotment.revocation_list());
         self.step("allotment.find", || allotment.find(subject));
         self.step("allotment.scan", || allotment.scan(0, 10));
     }

@@ -26,9 +26,12 @@ pub(crate) struct UnitRecord {
     pub(crate) serial: String,
     /// Position in [`UnitState::ALL`].
     pub(crate) state: u8,
+    /// Failed attempts of the subject, also with earlier units.
     pub(crate) attempts: u32,
     /// The principal that it is bound to.
     pub(crate) station: String,
+    /// Those that it was bound to before, until it was handed over.
+    pub(crate) earlier_stations: Vec<String>,
     /// Site time of the reservation.
     pub(crate) reserved_at: u64,
     /// Monotonic time and boot of the reservation, for the rate windows after a restart.
@@ -41,14 +44,23 @@ pub(crate) struct UnitRecord {
 /// What a unit released.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArtefactRecord {
-    pub(crate) public_key: Vec<u8>,
-    pub(crate) certificate: Option<Vec<u8>>,
-    pub(crate) sealed_key: Option<SealedKeyRecord>,
+    /// SHA-256 of the device key's SubjectPublicKeyInfo.
+    pub(crate) key_hash: [u8; 32],
+    /// By ordinal, all for that key; none where the grant has no template.
+    pub(crate) certificates: Vec<Vec<u8>>,
     /// SHA-256 of the key to which the device key was sealed.
     pub(crate) recipient: Option<[u8; 32]>,
+    /// The rest, for as long as it may be released again.
+    pub(crate) kept: Option<KeptRecord>,
+}
+
+/// What a unit released besides certificates. It is dropped when the unit ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptRecord {
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) sealed_key: Option<SealedKeyRecord>,
+    /// What the device signs at confirmation.
     pub(crate) nonce: [u8; 32],
-    /// Whether there was a sealed key that is no longer kept.
-    pub(crate) key_dropped: bool,
 }
 
 /// A device key, sealed to its recipient.
@@ -65,7 +77,7 @@ pub(crate) struct SubjectRecord {
     pub(crate) entitlement: String,
     /// The newest unit.
     pub(crate) unit: u64,
-    /// How many there were.
+    /// How many there were, those that were given back left out.
     pub(crate) units: u32,
 }
 
@@ -74,6 +86,22 @@ pub(crate) struct SubjectRecord {
 pub(crate) struct UnitRef {
     pub(crate) entitlement: String,
     pub(crate) unit: u64,
+}
+
+/// A certificate of a batch CA that counts no more.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RevocationRecord {
+    /// Site time.
+    pub(crate) at: u64,
+    /// As the list says it: 1 key compromise, 5 cessation of operation.
+    pub(crate) reason: u8,
+}
+
+impl ArtefactRecord {
+    /// The unit's first certificate, which rows and proofs name.
+    pub(crate) fn first_certificate(&self) -> Option<&[u8]> {
+        self.certificates.first().map(Vec::as_slice)
+    }
 }
 
 impl UnitRecord {

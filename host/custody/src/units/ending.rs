@@ -1,15 +1,20 @@
-//! How a unit ends: confirmed, failed, scrapped.
+//! How a unit ends: confirmed, failed, scrapped, or given back.
+//!
+//! Each of these is taken at any time: also when the entitlement has expired, was closed or
+//! revoked, and when the clock cannot be relied on. Nothing is released by it.
 
 use mintmark_crypto::digest::sha256;
+use mintmark_exchange::approval::Act;
 use mintmark_exchange::grant::ConfirmProof;
 use mintmark_exchange::proof::{DeviceProof, confirm_bytes};
 use mintmark_exchange::row::Event;
 use mintmark_exchange::unit::UnitChange;
-use mintmark_model::{Counters, Reason, Refusal, UnitState};
+use mintmark_model::{Counters, Reason, Refusal, Role, UnitState};
+use mintmark_pki::RevocationReason;
 
-use super::{OpenUnit, status, work::UnitWork};
+use super::{OpenUnit, issuing::attempts_exhausted, status, work::UnitWork};
 use crate::call::{Call, PendingRow};
-use crate::disk::allotment::ArtefactRecord;
+use crate::disk::allotment::{ArtefactRecord, KeptRecord};
 use crate::tables;
 use crate::types::{Failure, UnitStatus};
 
@@ -32,26 +37,34 @@ impl Call {
         self.check_own_unit(unit).await?;
         let work = self.work(unit).await?;
         if work.now.state() == UnitState::Confirmed {
+            // Said already; a repetition needs no proof.
             return Ok(status(unit.number, &work.now));
         }
         let artefact = work.now.artefact.as_ref().filter(|_| work.now.state() == UnitState::Issued);
-        let Some(artefact) = artefact else { return Err(wrong_state(work, "confirmed")) };
+        let kept = artefact.and_then(|artefact| Some((artefact, artefact.kept.as_ref()?)));
+        let Some((artefact, kept)) = kept else { return Err(wrong_state(work, "confirmed")) };
         let proof = match (wanted, proof) {
             (ConfirmProof::None, _) | (ConfirmProof::Optional, None) => None,
             (ConfirmProof::Required, None) => {
                 let detail = "The terms require the device's proof.";
                 return Err(Refusal::new(Reason::ProofInvalid, detail));
             }
-            (_, Some(signature)) => Some(check_proof(unit, artefact, signature)?),
+            (_, Some(signature)) => Some(check_proof(unit, artefact, kept, signature)?),
         };
         self.end(unit, UnitState::Confirmed, UnitChange::Confirmed, "", now, proof).await
     }
 
-    /// Counts an attempt; a permanent failure spends the unit.
+    /// Counts an attempt; a permanent failure spends the unit. A failure that is final and was
+    /// said already changes nothing.
+    ///
+    /// Only what is reported is an attempt: a refused or faulted call has released nothing, and
+    /// anybody could use up a device's attempts with calls that are refused. Those are counted in
+    /// the rows about outcomes.
     ///
     /// # Errors
     ///
-    /// `WRONG_STATE`; `ATTEMPTS_EXHAUSTED`.
+    /// `WRONG_STATE`; `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that the unit's own
+    /// station reports, and for any other failure that another station reports.
     pub async fn fail(
         &mut self,
         unit: &OpenUnit,
@@ -59,23 +72,35 @@ impl Call {
         detail: &str,
     ) -> Result<UnitStatus, Refusal> {
         check_detail(detail)?;
-        self.check_own_unit(unit).await?;
+        match failure {
+            Failure::Transient | Failure::Permanent => self.check_own_unit(unit).await?,
+            Failure::KeyLost => self.check_second(unit).await?,
+        }
         let most = unit.grant.terms.max_attempts_per_subject;
         let now = self.now_ms();
         let work = self.work(unit).await?;
-        if failure == Failure::Permanent {
+        if failure != Failure::Transient {
             if work.now.state() == UnitState::Failed {
                 return Ok(status(unit.number, &work.now));
             }
-            return self.end(unit, UnitState::Failed, UnitChange::Failed, detail, now, None).await;
+            let detail = match failure {
+                Failure::KeyLost => format!("key-lost: {detail}"),
+                _ => detail.to_owned(),
+            };
+            let change = UnitChange::Failed;
+            let failed = self.end(unit, UnitState::Failed, change, &detail, now, None).await?;
+            let reason = match failure {
+                Failure::KeyLost => RevocationReason::KeyCompromise,
+                _ => RevocationReason::CessationOfOperation,
+            };
+            let revoked = self.revoke(unit, reason).await;
+            return self.whole(revoked).map(|()| failed);
         }
         if work.now.state() != UnitState::Issued {
             return Err(wrong_state(work, "tried again"));
         }
         if work.now.attempts >= most {
-            let detail =
-                format!("The device has failed {most} times; fail it for good, or scrap it.");
-            return Err(Refusal::new(Reason::AttemptsExhausted, detail));
+            return Err(attempts_exhausted(most));
         }
         work.now.attempts += 1;
         work.now.changed_at = now;
@@ -103,14 +128,75 @@ impl Call {
         if work.now.state() == UnitState::Scrapped {
             return Ok(status(unit.number, &work.now));
         }
-        let place =
-            tables::counter(&unit.grant.entitlement, Counters::position(UnitState::Scrapped));
-        // The counter's bound holds at the commit as well, where others scrap at the same time.
-        if self.view.counter(&place).await? >= unit.grant.terms.scrap_allowance {
-            let detail = "The scrap allowance of the terms is used up; approvals are needed.";
-            return Err(Refusal::new(Reason::ApprovalRequired, detail));
+        if !work.now.state().may_become(UnitState::Scrapped) {
+            return Err(wrong_state(work, "scrapped"));
         }
-        self.end(unit, UnitState::Scrapped, UnitChange::Scrapped, reason, now, None).await
+        if self.scrapped(&unit.grant.entitlement).await? >= unit.grant.terms.scrap_allowance {
+            let act = Act::Scrap {
+                entitlement: unit.grant.entitlement.clone(),
+                unit: unit.number,
+                subject: self.work(unit).await?.now.subject.clone(),
+            };
+            self.require_approvals(&act).await?;
+            self.work(unit).await?.approved = true;
+        }
+        let scrapped = UnitState::Scrapped;
+        let change = UnitChange::Scrapped;
+        let status = self.end(unit, scrapped, change, reason, now, None).await?;
+        let revoked = self.revoke(unit, RevocationReason::CessationOfOperation).await;
+        self.whole(revoked).map(|()| status)
+    }
+
+    /// reserved → returned: nothing was released, and the device may have another unit. Giving it
+    /// back twice changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `WRONG_STATE`; `PERMISSION_DENIED` for a program.
+    pub async fn give_back(
+        &mut self,
+        unit: &OpenUnit,
+        reason: &str,
+    ) -> Result<UnitStatus, Refusal> {
+        check_detail(reason)?;
+        self.check_operator("give a unit back")?;
+        let now = self.now_ms();
+        let work = self.work(unit).await?;
+        if work.now.state() == UnitState::Returned {
+            return Ok(status(unit.number, &work.now));
+        }
+        self.end(unit, UnitState::Returned, UnitChange::Returned, reason, now, None).await
+    }
+
+    /// How many devices of an entitlement are scrapped, this call's included. What others scrap at
+    /// the same time is bounded at the commit.
+    async fn scrapped(&self, entitlement: &str) -> Result<u64, Refusal> {
+        let place = tables::counter(entitlement, Counters::position(UnitState::Scrapped));
+        let here = self
+            .units
+            .values()
+            .filter(|work| work.grant.entitlement == entitlement && work.is_scrapped_here());
+        Ok(self.view.counter(&place).await?.saturating_add(here.count() as u64))
+    }
+
+    /// Some acts are a person's, who runs the line.
+    pub(super) fn check_operator(&self, act: &str) -> Result<(), Refusal> {
+        match self.session.principal.role {
+            Role::Admin | Role::Operator => Ok(()),
+            _ => Err(Refusal::denied(format!("Only an operator or an admin can {act}."))),
+        }
+    }
+
+    /// Two must say that a device lost its key: whoever provisioned it is not believed alone, or
+    /// it could make a second device of it.
+    async fn check_second(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+        let caller = self.session.principal.to_string();
+        let now = &self.work(unit).await?.now;
+        if now.station != caller && !now.earlier_stations.contains(&caller) {
+            return Ok(());
+        }
+        let detail = "Somebody else than a station of the unit must say that a key is lost.";
+        Err(Refusal::denied(detail))
     }
 
     async fn end(
@@ -126,9 +212,12 @@ impl Call {
         if !work.now.move_to(next, now) {
             return Err(wrong_state(work, next.name()));
         }
-        // From here on only certificate and hashes are kept.
-        if let Some(artefact) = &mut work.now.artefact {
-            artefact.key_dropped |= artefact.sealed_key.take().is_some();
+        // From here on only certificates and hashes are kept. The certificate of a device that made
+        // its key and works is released again, with the nonce that was part of the answer.
+        if let Some(artefact) = &mut work.now.artefact
+            && (artefact.recipient.is_some() || next != UnitState::Confirmed)
+        {
+            artefact.kept = None;
         }
         let mut row = work.row(change, &escaped(detail));
         add_proof(&mut row, proof);
@@ -142,17 +231,17 @@ impl Call {
 fn check_proof(
     unit: &OpenUnit,
     artefact: &ArtefactRecord,
+    kept: &KeptRecord,
     signature: &[u8],
 ) -> Result<DeviceProof, Refusal> {
-    let identity = artefact.certificate.as_ref().unwrap_or(&artefact.public_key);
-    let message =
-        confirm_bytes(&unit.grant.entitlement, unit.number, &sha256(identity), &artefact.nonce);
-    mintmark_crypto::sign::verify(&artefact.public_key, &message, signature).map_err(|_| {
+    let identity = artefact.first_certificate().map_or(artefact.key_hash, sha256);
+    let message = confirm_bytes(&unit.grant.entitlement, unit.number, &identity, &kept.nonce);
+    mintmark_crypto::sign::verify(&kept.public_key, &message, signature).map_err(|_| {
         Refusal::new(Reason::ProofInvalid, "The device's proof does not hold under its key.")
     })?;
     Ok(DeviceProof {
-        public_key: artefact.public_key.clone(),
-        nonce: artefact.nonce,
+        public_key: kept.public_key.clone(),
+        nonce: kept.nonce,
         signature: signature.to_vec(),
     })
 }

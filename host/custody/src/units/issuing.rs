@@ -20,7 +20,7 @@ use super::OpenUnit;
 use super::derived::derived_key;
 use super::work::keeps_identity;
 use crate::call::Call;
-use crate::disk::allotment::{ArtefactRecord, SealedKeyRecord};
+use crate::disk::allotment::{ArtefactRecord, KeptRecord, SealedKeyRecord};
 use crate::disk::host::UserRecord;
 use crate::permit::{Certify, Derive};
 use crate::types::{Artefact, SealedKey};
@@ -120,10 +120,11 @@ impl Call {
         }
         self.check_station(unit).await?;
         self.check_life(&unit.grant).await?;
+        self.check_attempts(unit).await?;
         check_fields(&unit.grant, fields)?;
         check_algorithm(&unit.grant, &target)?;
         let artefact = self.make(unit, &target, fields).await?;
-        let answer = (&artefact).into();
+        let answer = answer(&artefact, 0).ok_or_else(|| Refusal::not_found("identity"))?;
         let now = self.now_ms();
         let work = self.work(unit).await?;
         work.now.artefact = Some(artefact);
@@ -139,35 +140,61 @@ impl Call {
 
     /// The stored identity, once more.
     async fn release_again(&mut self, unit: &OpenUnit) -> Result<Artefact, Refusal> {
+        self.release_stored(unit, 0).await
+    }
+
+    /// A certificate that the unit has, once more, with what belongs to it.
+    pub(super) async fn release_stored(
+        &mut self,
+        unit: &OpenUnit,
+        ordinal: u16,
+    ) -> Result<Artefact, Refusal> {
         self.check_station(unit).await?;
-        let record = self.allotment_record(&unit.grant).await?;
-        let now = self.now_ms();
-        let terms = &unit.grant.terms;
-        if escrows::end(&record) == Some(End::Revoked) {
-            let detail = "Headquarters revoked the entitlement.";
-            return Err(Refusal::new(Reason::Revoked, detail));
-        }
-        if now > terms.not_after.saturating_add(terms.grace_seconds.saturating_mul(1_000)) {
-            let detail = "The entitlement's window and its grace are over.";
-            return Err(Refusal::new(Reason::Expired, detail));
-        }
+        self.check_grace(&unit.grant).await?;
         let work = self.work(unit).await?;
         let state = work.now.state();
-        let artefact = work.now.artefact.as_ref();
-        let kept = artefact.filter(|artefact| keeps_identity(state) && !artefact.key_dropped);
-        let Some(kept) = kept else {
+        let artefact = work.now.artefact.as_ref().filter(|_| keeps_identity(state));
+        let Some(answer) = artefact.and_then(|artefact| answer(artefact, ordinal)) else {
             let detail =
                 format!("The unit is {}; its identity is not released again.", state.name());
             return Err(Refusal::new(Reason::WrongState, detail));
         };
-        let answer = kept.into();
-        if work.released.is_none() {
-            let row = work.row(UnitChange::Released, "");
-            self.rows.push(row);
-            // Without that row the bytes do not leave again.
-            self.taint();
+        if work.released.is_some() {
+            return Ok(answer);
         }
+        self.check_attempts(unit).await?;
+        let detail = if ordinal == 0 { String::new() } else { format!("certificate {ordinal}") };
+        let row = self.work(unit).await?.row(UnitChange::Released, &detail);
+        self.rows.push(row);
+        // Without that row the bytes do not leave again.
+        self.taint();
         Ok(answer)
+    }
+
+    /// After its window, or closed, an entitlement still gives what it gave before, for a time.
+    async fn check_grace(&mut self, grant: &Grant) -> Result<(), Refusal> {
+        let record = self.allotment_record(grant).await?;
+        if escrows::end(&record) == Some(End::Revoked) {
+            let detail = "Headquarters revoked the entitlement.";
+            return Err(Refusal::new(Reason::Revoked, detail));
+        }
+        let terms = &grant.terms;
+        if self.now_ms() > terms.not_after.saturating_add(terms.grace_seconds.saturating_mul(1_000))
+        {
+            let detail = "The entitlement's window and its grace are over.";
+            return Err(Refusal::new(Reason::Expired, detail));
+        }
+        Ok(())
+    }
+
+    /// A device that has failed too often is not tried again.
+    async fn check_attempts(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+        let most = unit.grant.terms.max_attempts_per_subject;
+        let work = self.work(unit).await?;
+        if work.now.state() == UnitState::Confirmed || work.now.attempts < most {
+            return Ok(());
+        }
+        Err(attempts_exhausted(most))
     }
 
     async fn make(
@@ -185,15 +212,13 @@ impl Call {
         };
         self.pin(unit, &public_key).await?;
         // The key is pinned: without its certificate nothing of this call is kept.
-        let certificate = self.certify(unit, &public_key, fields).await;
+        let certificate = self.certify(unit, &public_key, fields, 0).await;
         let certificate = self.whole(certificate)?;
         Ok(ArtefactRecord {
-            public_key,
-            certificate,
+            key_hash: sha256(&public_key),
+            certificates: certificate.into_iter().collect(),
             recipient: sealed_key.as_ref().map(|_| sha256(&target.public_key)),
-            sealed_key,
-            nonce: random::array(),
-            key_dropped: false,
+            kept: Some(KeptRecord { public_key, sealed_key, nonce: random::array() }),
         })
     }
 
@@ -232,12 +257,13 @@ impl Call {
         Ok(derived_key(algorithm, &secret, grant, unit.number))
     }
 
-    /// The device's certificate, where the grant has a template.
-    async fn certify(
+    /// The device's certificate with this ordinal, where the grant has a template.
+    pub(super) async fn certify(
         &mut self,
         unit: &OpenUnit,
         public_key: &[u8],
         fields: &[(String, String)],
+        ordinal: u16,
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let grant = Arc::clone(&unit.grant);
         let Some(template) = &grant.product.template else { return Ok(None) };
@@ -252,7 +278,7 @@ impl Call {
             fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone())
         };
         let profile = DeviceProfile {
-            serial_number: work.certificate_serial(),
+            serial_number: work.certificate_serial(ordinal),
             device_serial: work.now.serial.clone(),
             organization: template.organization.clone(),
             organizational_unit: field("organizational-unit"),
@@ -278,7 +304,7 @@ impl Call {
     }
 
     /// A unit belongs to the station that reserved it.
-    async fn check_station(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+    pub(super) async fn check_station(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
         let caller = self.session.principal.to_string();
         let work = self.work(unit).await?;
         if work.now.station == caller {
@@ -287,7 +313,7 @@ impl Call {
         Err(Refusal::denied("The unit belongs to another station; an operator hands it over."))
     }
 
-    async fn check_life(&mut self, grant: &Grant) -> Result<(), Refusal> {
+    pub(super) async fn check_life(&mut self, grant: &Grant) -> Result<(), Refusal> {
         let record = self.allotment_record(grant).await?;
         match escrows::end(&record) {
             Some(End::Revoked) => {
@@ -316,25 +342,30 @@ impl ArtefactRecord {
     fn is_for(&self, target: &Target) -> bool {
         match self.recipient {
             Some(recipient) => recipient == sha256(&target.public_key),
-            None => self.public_key == target.public_key,
+            None => self.key_hash == sha256(&target.public_key),
         }
     }
 }
 
-impl From<&ArtefactRecord> for Artefact {
-    fn from(record: &ArtefactRecord) -> Self {
-        let sealed_key = record.sealed_key.as_ref().map(|sealed| SealedKey {
-            suite: sealed.suite.clone(),
-            encapsulated_key: sealed.encapsulated_key.clone(),
-            ciphertext: sealed.ciphertext.clone(),
-        });
-        Self {
-            public_key: record.public_key.clone(),
-            certificate: record.certificate.clone(),
-            sealed_key,
-            confirm_nonce: record.nonce,
-        }
-    }
+/// What leaves the host, with the certificate of this ordinal; none where it is no longer kept.
+pub(super) fn answer(record: &ArtefactRecord, ordinal: u16) -> Option<Artefact> {
+    let kept = record.kept.as_ref()?;
+    let sealed_key = kept.sealed_key.as_ref().map(|sealed| SealedKey {
+        suite: sealed.suite.clone(),
+        encapsulated_key: sealed.encapsulated_key.clone(),
+        ciphertext: sealed.ciphertext.clone(),
+    });
+    Some(Artefact {
+        public_key: kept.public_key.clone(),
+        certificate: record.certificates.get(usize::from(ordinal)).cloned(),
+        sealed_key,
+        confirm_nonce: kept.nonce,
+    })
+}
+
+pub(super) fn attempts_exhausted(most: u32) -> Refusal {
+    let detail = format!("The device has failed {most} times; fail it for good, or scrap it.");
+    Refusal::new(Reason::AttemptsExhausted, detail)
 }
 
 fn algorithm_of(grant: &Grant) -> Result<SignatureAlgorithm, Refusal> {
@@ -363,7 +394,7 @@ fn check_algorithm(grant: &Grant, target: &Target) -> Result<(), Refusal> {
 }
 
 /// Only fields that the template leaves open, within their bounds.
-fn check_fields(grant: &Grant, fields: &[(String, String)]) -> Result<(), Refusal> {
+pub(super) fn check_fields(grant: &Grant, fields: &[(String, String)]) -> Result<(), Refusal> {
     const KNOWN: [&str; 2] = ["common-name", "organizational-unit"];
     let open = grant.product.template.as_ref().map_or(&[][..], |template| &template.fields);
     for (index, (name, value)) in fields.iter().enumerate() {

@@ -48,6 +48,8 @@ pub(crate) struct UnitWork {
     pub(crate) reads: Vec<(Key, Version)>,
     /// The hash of the device's key, if this call pinned it.
     pub(crate) pinned: Option<[u8; 32]>,
+    /// Several people approved that it is scrapped beyond the allowance.
+    pub(crate) approved: bool,
 }
 
 /// What a rerun goes on with.
@@ -122,7 +124,18 @@ impl UnitWork {
             _ => UNUSED,
         };
         let to = Counters::position(record.state());
-        counting.shift(&self.grant.entitlement, from, to, &self.grant.terms);
+        let terms = &self.grant.terms;
+        counting.shift(&self.grant.entitlement, from, to, terms);
+        let scrapped = Counters::position(UnitState::Scrapped);
+        if to == scrapped && from != scrapped && !self.approved {
+            counting.scrap_within(&self.grant.entitlement, terms.scrap_allowance);
+        }
+    }
+
+    /// Whether this call scraps the device.
+    pub(crate) fn is_scrapped_here(&self) -> bool {
+        let scrapped = |record: &UnitRecord| record.state() == UnitState::Scrapped;
+        scrapped(&self.now) && !self.before.as_ref().is_some_and(scrapped)
     }
 
     /// The unit is committed.
@@ -154,8 +167,14 @@ impl UnitWork {
 
     /// The row that says what happened to the unit.
     pub(crate) fn row(&self, change: UnitChange, detail: &str) -> PendingRow {
+        self.row_of(change, detail, 0)
+    }
+
+    /// The same, about the certificate with this ordinal.
+    pub(crate) fn row_of(&self, change: UnitChange, detail: &str, ordinal: u16) -> PendingRow {
         let artefact = self.now.artefact.as_ref();
-        let certificate = artefact.and_then(|artefact| artefact.certificate.as_ref());
+        let certificate =
+            artefact.and_then(|artefact| artefact.certificates.get(usize::from(ordinal)));
         let event = UnitEvent {
             entitlement: self.grant.entitlement.clone(),
             unit: self.number,
@@ -164,8 +183,8 @@ impl UnitWork {
             change,
             detail: detail.to_owned(),
             certificate_hash: certificate.map(|der| sha256(der)),
-            key_hash: artefact.map(|artefact| sha256(&artefact.public_key)),
-            certificate_serial: certificate.map(|_| self.certificate_serial().to_vec()),
+            key_hash: artefact.map(|artefact| artefact.key_hash),
+            certificate_serial: certificate.map(|_| self.certificate_serial(ordinal).to_vec()),
             proof: None,
         };
         PendingRow {
@@ -177,19 +196,26 @@ impl UnitWork {
         }
     }
 
-    /// The row that a rerun writes for what the first run did.
-    pub(crate) fn first_row(&self) -> Option<PendingRow> {
-        match (&self.released, &self.reservation) {
-            (Some(_), _) => Some(self.row(UnitChange::Issued, "")),
-            (None, Some(_)) => Some(self.row(UnitChange::Reserved, "")),
-            (None, None) => None,
-        }
+    /// The rows that a rerun writes for what the first run did.
+    pub(crate) fn first_rows(&self) -> Vec<PendingRow> {
+        let Some(released) = &self.released else {
+            let drawn = self.reservation.is_some();
+            return drawn.then(|| self.row(UnitChange::Reserved, "")).into_iter().collect();
+        };
+        let of = |record: &UnitRecord| record.artefact.as_ref().map(|one| one.certificates.len());
+        let before = self.before.as_ref().and_then(of);
+        let issued = before.is_none().then(|| self.row(UnitChange::Issued, ""));
+        // The first certificate comes with the row about the issue.
+        let further = before.unwrap_or_default().max(1)..of(released).unwrap_or_default();
+        let further = further.filter_map(|ordinal| u16::try_from(ordinal).ok());
+        let further = further.map(|ordinal| self.row_of(UnitChange::Recertified, "", ordinal));
+        issued.into_iter().chain(further).collect()
     }
 
-    /// The serial number of the unit's certificate.
-    pub(crate) fn certificate_serial(&self) -> [u8; CertificateSerial::LENGTH] {
+    /// The serial number of the unit's certificate with this ordinal.
+    pub(crate) fn certificate_serial(&self, ordinal: u16) -> [u8; CertificateSerial::LENGTH] {
         let (number, unit) = (self.grant.number, self.number);
-        CertificateSerial { number, unit, ordinal: 0 }.to_bytes()
+        CertificateSerial { number, unit, ordinal }.to_bytes()
     }
 }
 
@@ -199,11 +225,11 @@ impl Carried {
         self.0.is_released()
     }
 
-    /// The unit as it is committed where the rerun does not come to it, with its row.
-    pub(crate) fn into_released(self) -> Option<(UnitWork, PendingRow)> {
+    /// The unit as it is committed where the rerun does not come to it, with its rows.
+    pub(crate) fn into_released(self) -> Option<(UnitWork, Vec<PendingRow>)> {
         let work = self.0;
-        let row = work.row(UnitChange::Issued, "");
-        work.is_released().then_some((work, row))
+        let rows = work.first_rows();
+        work.is_released().then_some((work, rows))
     }
 }
 

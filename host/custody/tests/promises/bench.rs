@@ -90,6 +90,60 @@ impl Bench {
         self.site.custody().begin(session, carry).await.unwrap()
     }
 
+    /// Does something with a device's unit in a call of its own.
+    pub(crate) fn with_unit<T>(
+        &self,
+        (role, name): (&str, &str),
+        (entitlement, subject): (&str, &str),
+        act: impl AsyncFnOnce(&mut Call, &OpenUnit) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        block_on(async {
+            let session = self.site.session_of::<Line>(role, name);
+            let mut call = self.site.custody().begin(session, None).await.unwrap();
+            let done = async {
+                let allotment = call.open_allotment(entitlement).await?;
+                let unit = call.find_unit(&allotment, subject).await?;
+                act(&mut call, &unit).await
+            };
+            match done.await {
+                Ok(done) => finish(call).await.map(|()| done),
+                Err(refusal) => {
+                    call.abort(refusal.reason).await;
+                    Err(refusal)
+                }
+            }
+        })
+    }
+
+    /// Draws a unit in a call of its own.
+    pub(crate) fn reserve(&self, entitlement: &str, subject: &str) -> Result<u64, Refusal> {
+        self.reserve_with(entitlement, subject, None)
+    }
+
+    /// The same for a device that brings its serial number.
+    pub(crate) fn reserve_with(
+        &self,
+        entitlement: &str,
+        subject: &str,
+        serial: Option<&str>,
+    ) -> Result<u64, Refusal> {
+        block_on(async {
+            let mut call = self.call().await;
+            let allotment = call.open_allotment(entitlement).await?;
+            let drawn = call.draw(&allotment, subject, serial).await;
+            match drawn {
+                Ok(unit) => {
+                    let number = call.unit_status(&unit).await?.number;
+                    finish(call).await.map(|()| number)
+                }
+                Err(refusal) => {
+                    call.abort(refusal.reason).await;
+                    Err(refusal)
+                }
+            }
+        })
+    }
+
     /// Provisions a device in a call of its own.
     pub(crate) fn provision(
         &self,

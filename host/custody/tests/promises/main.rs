@@ -5,11 +5,14 @@
 mod approvals;
 mod bench;
 mod copies;
+mod equation;
 mod faults;
 mod imports;
 mod keys;
+mod life;
 mod messages;
 mod pools;
 mod reruns;
 mod restarts;
+mod retries;
 mod units;

@@ -2,7 +2,7 @@
 
 mod deliver;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use mintmark_crypto::sign::SignatureAlgorithm;
@@ -14,8 +14,9 @@ use self::deliver::{Device, DeviceFiles, Source};
 use crate::cli::Desk;
 use crate::client::Client;
 use crate::error::Error;
-use crate::files::Folder;
+use crate::files::{self, Folder};
 use crate::output::{Page, moment, table, word};
+use crate::pem;
 
 /// What to do with a device.
 #[derive(Debug, Subcommand)]
@@ -58,6 +59,43 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         proof: Option<PathBuf>,
     },
+    /// Give a device a further certificate for its key. A repetition gives the same one.
+    Recertify {
+        #[command(flatten)]
+        device: Named,
+        /// Which one: 1 for the first after the one that came with the identity, and so on.
+        #[arg(long)]
+        ordinal: u16,
+        /// A certificate field that the product leaves open.
+        #[arg(long = "field", value_name = "NAME=VALUE")]
+        fields: Vec<String>,
+        /// The folder for the certificate.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
+    /// Write the list of an entitlement's certificates that count no more, as PEM. Each list has a
+    /// higher number than the one before.
+    Crl {
+        /// The id of the entitlement.
+        #[arg(long, value_name = "ID")]
+        entitlement: String,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// The devices of an entitlement.
+    List {
+        /// The id of the entitlement.
+        #[arg(long, value_name = "ID")]
+        entitlement: String,
+    },
+    #[command(flatten)]
+    About(About),
+}
+
+/// What is said or asked about one device; the answer is how it stands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum About {
     /// Say that provisioning the device failed.
     Fail {
         #[command(flatten)]
@@ -77,18 +115,28 @@ pub(crate) enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Give back a unit for which nothing was released; the device may have another one.
+    Return {
+        #[command(flatten)]
+        device: Named,
+        /// Why, for the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let another station go on with the device: it gets what was released, the one before no more.
+    HandOver {
+        #[command(flatten)]
+        device: Named,
+        /// The name of the station.
+        #[arg(long)]
+        station: String,
+    },
     /// One device.
     Show {
         /// The device.
         subject: String,
         /// The id of the entitlement; without it, all are looked through.
         #[arg(long, value_name = "ID", default_value = "")]
-        entitlement: String,
-    },
-    /// The devices of an entitlement.
-    List {
-        /// The id of the entitlement.
-        #[arg(long, value_name = "ID")]
         entitlement: String,
     },
 }
@@ -110,6 +158,8 @@ pub(crate) enum FailureKind {
     Transient,
     /// It can't; the unit is spent.
     Permanent,
+    /// The device lost its key; the unit is spent. Somebody else than its station must say so.
+    KeyLost,
 }
 
 /// What a device signs with.
@@ -163,27 +213,78 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
             let confirmed = client.devices().confirm(request).await.map_err(Failure::from)?;
             Ok(page(confirmed.get_ref()))
         }
-        Command::Fail { device: Named { subject, entitlement }, kind, detail } => {
+        Command::Recertify { device, ordinal, fields, out } => {
+            let files = DeviceFiles::new(Folder::create(&out)?, &device.subject);
+            let request = site::RecertifyRequest {
+                entitlement: device.entitlement,
+                subject: device.subject,
+                ordinal: ordinal.into(),
+                fields: fields.iter().map(|field| pair(field)).collect::<Result<_, _>>()?,
+            };
+            recertify(&client, request, &files).await
+        }
+        Command::Crl { entitlement, out } => revocation_list(&client, entitlement, &out).await,
+        Command::List { entitlement } => list(&client, entitlement).await,
+        Command::About(about) => Ok(page(&ask(&client, about).await?)),
+    }
+}
+
+async fn ask(client: &Client, about: About) -> Result<site::UnitStatus, Error> {
+    let mut devices = client.devices();
+    let answer = match about {
+        About::Fail { device: Named { subject, entitlement }, kind, detail } => {
             let kind = match kind {
                 FailureKind::Transient => site::FailureKind::Transient,
                 FailureKind::Permanent => site::FailureKind::Permanent,
+                FailureKind::KeyLost => site::FailureKind::KeyLost,
             };
             let request = site::FailRequest { entitlement, subject, kind: kind.into(), detail };
-            let failed = client.devices().fail(request).await.map_err(Failure::from)?;
-            Ok(page(failed.get_ref()))
+            devices.fail(request).await
         }
-        Command::Scrap { device: Named { subject, entitlement }, reason } => {
-            let request = site::ScrapRequest { entitlement, subject, reason };
-            let scrapped = client.devices().scrap(request).await.map_err(Failure::from)?;
-            Ok(page(scrapped.get_ref()))
+        About::Scrap { device: Named { subject, entitlement }, reason } => {
+            devices.scrap(site::ScrapRequest { entitlement, subject, reason }).await
         }
-        Command::Show { subject, entitlement } => {
-            let request = site::ShowUnitRequest { entitlement, subject };
-            let unit = client.devices().show_unit(request).await.map_err(Failure::from)?;
-            Ok(page(unit.get_ref()))
+        About::Return { device: Named { subject, entitlement }, reason } => {
+            devices.r#return(site::ReturnRequest { entitlement, subject, reason }).await
         }
-        Command::List { entitlement } => list(&client, entitlement).await,
-    }
+        About::HandOver { device: Named { subject, entitlement }, station } => {
+            devices.hand_over(site::HandOverRequest { entitlement, subject, station }).await
+        }
+        About::Show { subject, entitlement } => {
+            devices.show_unit(site::ShowUnitRequest { entitlement, subject }).await
+        }
+    };
+    Ok(answer.map_err(Failure::from)?.into_inner())
+}
+
+async fn recertify(
+    client: &Client,
+    request: site::RecertifyRequest,
+    files: &DeviceFiles,
+) -> Result<Page, Error> {
+    let subject = request.subject.clone();
+    let answer = client.devices().recertify(request).await.map_err(Failure::from)?.into_inner();
+    let written = files.keep_certificate(&answer)?;
+    Ok(Page::facts(&[
+        ("subject", json!(subject)),
+        ("unit", json!(answer.unit)),
+        ("serial", json!(answer.serial)),
+        ("ordinal", json!(answer.ordinal)),
+        ("file", json!(written)),
+    ]))
+}
+
+async fn revocation_list(client: &Client, entitlement: String, out: &Path) -> Result<Page, Error> {
+    let request = site::MakeRevocationListRequest { entitlement };
+    let made = client.devices().make_revocation_list(request).await;
+    let made = made.map_err(Failure::from)?.into_inner();
+    let list = pem::encode(pem::REVOCATION_LIST, &client.fetch(&made.file_id).await?);
+    Ok(Page::facts(&[
+        ("file", json!(files::write(out, list.as_bytes())?)),
+        ("number", json!(made.number)),
+        ("revoked", json!(made.revoked)),
+        ("digest", json!(hex::encode(made.digest))),
+    ]))
 }
 
 async fn provision(
@@ -236,6 +337,7 @@ fn page(unit: &site::UnitStatus) -> Page {
         ("attempts", json!(unit.attempts)),
         ("key", json!(hex::encode(&unit.key_hash))),
         ("certificate", json!(hex::encode(&unit.certificate_hash))),
+        ("certificates", json!(unit.certificates)),
         ("station", json!(unit.station)),
         ("changed", json!(moment(unit.changed_at_ms))),
     ])
@@ -250,6 +352,7 @@ fn as_json(unit: &site::UnitStatus) -> Value {
         "attempts": unit.attempts,
         "key": hex::encode(&unit.key_hash),
         "certificate": hex::encode(&unit.certificate_hash),
+        "certificates": unit.certificates,
         "station": unit.station,
         "reserved_at_ms": unit.reserved_at_ms,
         "changed_at_ms": unit.changed_at_ms,

@@ -85,6 +85,16 @@ impl wit::HostAllotment for State {
         Ok(units.into_iter().map(unit_status).collect())
     }
 
+    async fn revocation_list(
+        &mut self,
+        allotment: Resource<OpenAllotment>,
+    ) -> Result<wit::RevocationFile, Failure> {
+        let (call, table) = self.enter(0)?;
+        let made = call.revocation_list(table.get(&allotment)?).await?;
+        let custody::RevocationFile { file, digest, number, revoked } = made;
+        Ok(wit::RevocationFile { file, digest: digest.into(), number, revoked })
+    }
+
     async fn drop(&mut self, allotment: Resource<OpenAllotment>) -> wasmtime::Result<()> {
         self.enter_table()?.delete(allotment)?;
         Ok(())
@@ -160,6 +170,7 @@ impl wit::HostUnit for State {
         let kind = match kind {
             wit::Failure::Transient => custody::Failure::Transient,
             wit::Failure::Permanent => custody::Failure::Permanent,
+            wit::Failure::KeyLost => custody::Failure::KeyLost,
         };
         let (call, table) = self.enter(detail.len())?;
         Ok(unit_status(call.fail(table.get(&unit)?, kind, &detail).await?))
@@ -173,6 +184,37 @@ impl wit::HostUnit for State {
         bounds::text("reason", &reason)?;
         let (call, table) = self.enter(reason.len())?;
         Ok(unit_status(call.scrap(table.get(&unit)?, &reason).await?))
+    }
+
+    async fn give_back(
+        &mut self,
+        unit: Resource<OpenUnit>,
+        reason: String,
+    ) -> Result<wit::UnitStatus, Failure> {
+        bounds::text("reason", &reason)?;
+        let (call, table) = self.enter(reason.len())?;
+        Ok(unit_status(call.give_back(table.get(&unit)?, &reason).await?))
+    }
+
+    async fn hand_over(
+        &mut self,
+        unit: Resource<OpenUnit>,
+        station: String,
+    ) -> Result<wit::UnitStatus, Failure> {
+        bounds::name("station", &station)?;
+        let (call, table) = self.enter(station.len())?;
+        Ok(unit_status(call.hand_over(table.get(&unit)?, &station).await?))
+    }
+
+    async fn recertify(
+        &mut self,
+        unit: Resource<OpenUnit>,
+        ordinal: u16,
+        fields: Vec<(String, String)>,
+    ) -> Result<wit::Artefact, Failure> {
+        bounds::pairs("fields", &fields)?;
+        let (call, table) = self.enter(0)?;
+        Ok(artefact(call.recertify(table.get(&unit)?, ordinal, &fields).await?))
     }
 
     async fn drop(&mut self, unit: Resource<OpenUnit>) -> wasmtime::Result<()> {
@@ -221,6 +263,7 @@ fn unit_status(status: custody::UnitStatus) -> wit::UnitStatus {
         attempts: status.attempts,
         key_hash: status.key_hash.map(Vec::from),
         certificate_hash: status.certificate_hash.map(Vec::from),
+        certificates: status.certificates,
         station: status.station,
         reserved_at: status.reserved_at,
         changed_at: status.changed_at,

@@ -5,7 +5,7 @@ use mintmark_custody::{OpenAllotment, OpenKey, OpenUnit, VerifiedCsr};
 use mintmark_model as model;
 use mintmark_sdk::allotments::{
     Allotment, AllotmentState, AllotmentStatus, Artefact, Counters, DeviceProof, Failure, Fields,
-    SealedKey, Unit, UnitState, UnitStatus,
+    RevocationFile, SealedKey, Unit, UnitState, UnitStatus,
 };
 use mintmark_sdk::backend::{AllotmentHandle, Allotments, Certificates, CsrHandle, UnitHandle};
 use mintmark_sdk::certificates::Csr;
@@ -52,6 +52,12 @@ impl AllotmentHandle for Held<OpenAllotment> {
         let units = self.host.ask(async |call| call.scan_units(&self.open, start, limit).await)?;
         Ok(units.into_iter().map(unit_status).collect())
     }
+
+    fn revocation_list(&self) -> Result<RevocationFile, Error> {
+        let made = self.host.ask(async |call| call.revocation_list(&self.open).await)?;
+        let custody::RevocationFile { file, digest, number, revoked } = made;
+        Ok(RevocationFile { file, digest, number, revoked })
+    }
 }
 
 impl UnitHandle for Held<OpenUnit> {
@@ -90,12 +96,26 @@ impl UnitHandle for Held<OpenUnit> {
         let kind = match kind {
             Failure::Transient => custody::Failure::Transient,
             Failure::Permanent => custody::Failure::Permanent,
+            Failure::KeyLost => custody::Failure::KeyLost,
         };
         self.host.ask(async |call| call.fail(&self.open, kind, detail).await).map(unit_status)
     }
 
     fn scrap(&self, reason: &str) -> Result<UnitStatus, Error> {
         self.host.ask(async |call| call.scrap(&self.open, reason).await).map(unit_status)
+    }
+
+    fn give_back(&self, reason: &str) -> Result<UnitStatus, Error> {
+        self.host.ask(async |call| call.give_back(&self.open, reason).await).map(unit_status)
+    }
+
+    fn hand_over(&self, station: &str) -> Result<UnitStatus, Error> {
+        self.host.ask(async |call| call.hand_over(&self.open, station).await).map(unit_status)
+    }
+
+    fn recertify(&self, ordinal: u16, fields: &Fields) -> Result<Artefact, Error> {
+        let ask = self.host.ask(async |call| call.recertify(&self.open, ordinal, fields).await);
+        ask.map(artefact)
     }
 }
 
@@ -210,6 +230,7 @@ fn unit_status(status: custody::UnitStatus) -> UnitStatus {
         attempts: status.attempts,
         key_hash: status.key_hash,
         certificate_hash: status.certificate_hash,
+        certificates: status.certificates,
         station: status.station,
         reserved_at: status.reserved_at,
         changed_at: status.changed_at,

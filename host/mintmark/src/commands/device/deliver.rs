@@ -9,7 +9,7 @@ use mintmark_crypto::SecretBytes;
 use mintmark_crypto::hpke::{Receiver, RecipientKey, Suite};
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_pki::request;
-use mintmark_rpc::client::plugins::device_key::{DeviceIdentity, SealedKey};
+use mintmark_rpc::client::plugins::device_key::{DeviceCertificate, DeviceIdentity, SealedKey};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -141,6 +141,14 @@ impl DeviceFiles {
             (None, _) => {}
         }
         Ok(written)
+    }
+
+    /// Writes a further certificate, with its chain.
+    pub(super) fn keep_certificate(&self, further: &DeviceCertificate) -> Result<PathBuf, Error> {
+        let leaf = std::slice::from_ref(&further.certificate);
+        let chain = pem::encode_chain(&[leaf, further.chain.as_slice()].concat());
+        let name = self.name(&format!("{}.pem", further.ordinal));
+        self.folder.write(&name, chain.as_bytes())
     }
 
     /// The proof that is given, or the one that the device's key makes.
