@@ -486,3 +486,36 @@ fn certificates_of_devices_that_ended_are_on_the_batchs_list_and_its_number_rise
         assert_eq!(found, listed, "unit {unit} ordinal {ordinal}");
     }
 }
+
+#[test]
+fn scrap_that_several_people_approved_passes_the_bound_and_the_next_one_does_not() {
+    use mintmark_sdk_testing::sdk::Status;
+    use mintmark_sdk_testing::sdk::allotments::Allotment;
+    let bench = Bench::new();
+    let entitlement = entitlement(&bench, |order| order.terms.scrap_allowance = 1);
+    for device in ["SN:1", "SN:2", "SN:3"] {
+        bench.provision(&entitlement, device, &Device::new()).unwrap();
+    }
+    let scrap = |device: &str| -> Result<(), Status> {
+        bench.site.run::<crate::bench::Line, _>("operator", "mei", || {
+            Allotment::open(&entitlement)?.find(device)?.scrap("dropped")?;
+            Ok(())
+        })
+    };
+    scrap("SN:1").unwrap();
+    let refused = scrap("SN:2").unwrap_err();
+    assert_eq!(refused.reason, "APPROVAL_REQUIRED");
+    bench.site.approve(&refused);
+    // They approved this device, and no other.
+    assert_eq!(scrap("SN:3").unwrap_err().reason, "APPROVAL_REQUIRED");
+    scrap("SN:2").unwrap();
+    scrap("SN:2").unwrap();
+    assert_eq!(scrap("SN:3").unwrap_err().reason, "APPROVAL_REQUIRED");
+    assert_eq!(bench.counters(&entitlement).scrapped, 2);
+    let rows = bench.rows();
+    let approved = rows.iter().find(|row| matches!(row.body.event, Event::Approved { .. }));
+    let request = approved.unwrap().body.request;
+    let scrapped = rows.iter().filter(|row| row.body.request == request);
+    let scrapped = scrapped.filter(|row| matches!(&row.body.event, Event::Unit(_)));
+    assert_eq!(scrapped.count(), 1, "the rows of one call");
+}
