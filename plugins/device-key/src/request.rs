@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mintmark_exchange::canonical::is_subject;
+use mintmark_exchange::canonical::{is_name, is_subject};
 use mintmark_exchange::grant::{Grant, is_entitlement};
 use mintmark_exchange::product::{Delivery, KeyOrigin};
 use mintmark_sdk::Status;
