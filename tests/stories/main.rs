@@ -5,6 +5,7 @@
 mod approvals;
 mod crash;
 mod line;
+mod orders;
 mod pool;
 mod program;
 mod python;

@@ -54,6 +54,12 @@ pub(crate) const NUMBERS: u8 = 22;
 pub(crate) const APPROVALS: u8 = 24;
 /// The list of approvers, where it is not the charter's any more: one record.
 pub(crate) const APPROVERS: u8 = 25;
+/// Directives that a site acted on, by their digest.
+pub(crate) const DIRECTIVES: u8 = 27;
+/// Closing statements, by entitlement; at headquarters by site and entitlement.
+pub(crate) const CLOSINGS: u8 = 28;
+/// Entitlements that headquarters granted, by site and entitlement.
+pub(crate) const GRANTED: u8 = 33;
 
 /// Pools of given keys at headquarters, by name.
 pub(crate) const POOLS: u8 = 30;

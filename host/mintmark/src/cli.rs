@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    approvals, audit, ca, completions, device, entitlement, identity, init, outbox, plugin, pool,
-    receipt, report, serve, status, user, verify,
+    approvals, audit, ca, completions, device, directive, entitlement, identity, init, outbox,
+    plugin, pool, receipt, report, serve, status, stream, user, verify,
 };
 use crate::context::Context;
 use crate::demo;
@@ -69,12 +69,18 @@ enum Command {
     /// Headquarters' answers to bundles, at a site.
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Headquarters' later orders about entitlements, at a site.
+    #[command(subcommand)]
+    Directive(directive::Command),
     /// What headquarters sent to its sites.
     #[command(subcommand)]
     Outbox(outbox::Command),
     /// Acts that need several people: what waits, and your yes or no.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Headquarters' streams of messages to its sites.
+    #[command(subcommand)]
+    Stream(stream::Command),
     /// Walk a node's store, offline: every record and every row.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
@@ -119,8 +125,10 @@ impl Cli {
             Command::Audit(command) => block_on(audit::run(&desk, command)),
             Command::Report(command) => block_on(report::run(&desk, command)),
             Command::Receipt(command) => block_on(receipt::run(&desk, command)),
+            Command::Directive(command) => block_on(directive::run(&desk, command)),
             Command::Outbox(command) => block_on(outbox::run(&desk, command)),
             Command::Approvals(command) => block_on(approvals::run(&desk, command)),
+            Command::Stream(command) => block_on(stream::run(&desk, command)),
             Command::Verify(arguments) => block_on(verify::run(arguments)),
             Command::Demo(arguments) => block_on(demo::run(&desk, arguments)),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),

@@ -13,8 +13,8 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::{Key, Range};
 
 use super::{PACKAGE_INFO, granting::terms_invalid};
-use crate::call::{Call, PendingRow};
-use crate::disk::allotment::AllotmentRecord;
+use crate::call::{Call, Credit, PendingRow};
+use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::key::KeyKind;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
@@ -197,9 +197,10 @@ impl Call {
             end: 0,
             receipted_drawn: 0,
             receipt_due: now.saturating_add(seconds.saturating_mul(1_000)),
+            orders: OrdersRecord::default(),
         };
         self.view.write(tables::pair(tables::ALLOTMENTS, &plugin, &grant.entitlement), record);
-        self.credits.push((grant.entitlement.clone(), grant.terms.total));
+        self.credits.push(Credit::added(grant, grant.terms.total));
         let event = Event::GrantImported {
             entitlement: grant.entitlement.clone(),
             number: grant.number,
