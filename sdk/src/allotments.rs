@@ -107,6 +107,15 @@ impl Unit {
         self.handle().status()
     }
 
+    /// The chain of the unit's certificate, batch CA first, product CA last: the same for ever.
+    /// Empty where the grant asks for no certificates.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a store that cannot answer.
+    pub fn chain(&self) -> Result<Vec<Vec<u8>>, Error> {
+        self.handle().chain()
+    }
+
     /// What the unit released, if it did; releasing it again is a row in the ledger.
     ///
     /// # Errors

@@ -36,6 +36,15 @@ pub struct VerifiedCheckpoint {
     pub body: Vec<u8>,
 }
 
+/// What a bundle begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Signed checkpoints, one per node.
+    pub orders: Vec<Vec<u8>>,
+    /// Whether rows were left for the next bundle, which can be made once this one has its receipt.
+    pub more: bool,
+}
+
 /// Adds a note of the plugin's own: at most 1 KiB of text, 16 a call. No check ever reads it.
 ///
 /// # Errors
@@ -44,13 +53,14 @@ pub fn note(text: &str) -> Result<(), Error> {
     backend::ledger().note(text)
 }
 
-/// Signed checkpoints, one per node, over all rows after the heads in the last receipt; what a
-/// bundle begins with.
+/// Signed checkpoints, one per node, over the rows after the heads in the last receipt, or after the
+/// row `after`; as many, oldest first, as take up `limit_bytes` (at least 64 KiB) in a bundle.
 ///
 /// # Errors
-/// `PERMISSION_DENIED` unless the manifest claims to read the ledger.
-pub fn checkpoints() -> Result<Vec<Vec<u8>>, Error> {
-    backend::ledger().checkpoints()
+/// `PERMISSION_DENIED` unless the manifest claims to read the ledger; `INVALID_ARGUMENT` for a row
+/// after the last receipt.
+pub fn checkpoints(after: Option<u64>, limit_bytes: u64) -> Result<Checkpoints, Error> {
+    backend::ledger().checkpoints(after, limit_bytes)
 }
 
 /// Committed rows of `node` after the row `after`; `limit_bytes` is from 64 KiB to 1 MiB.

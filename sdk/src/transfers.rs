@@ -1,7 +1,10 @@
-//! What one host orders another to do: grants with keys, and receipts.
+//! What one host orders another to do: grants with keys, receipts, directives; and what a site
+//! states at the end.
 //!
 //! A plugin carries these orders as opaque bytes inside its messages. What widens a right is
 //! thereby decided by hosts from authenticated bytes, never by what a plugin says that it read.
+
+use mintmark_exchange::directive::Change;
 
 use crate::{
     Digest,
@@ -61,6 +64,15 @@ pub struct Receipt {
     pub entitlements: Vec<String>,
 }
 
+/// A directive that this host acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedDirective {
+    /// The directive's body, as [`mintmark_exchange`] decodes it.
+    pub body: Vec<u8>,
+    /// Units really added or taken away.
+    pub applied: u64,
+}
+
 /// Signs a grant for a peer's plugin, and seals the keys under it to the peer's host. One order is
 /// one entitlement.
 ///
@@ -99,4 +111,48 @@ pub fn export_receipt(
 /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`; `OUT_OF_ORDER` for a head that this ledger does not have.
 pub fn import_receipt(order: &[u8]) -> Result<Receipt, Error> {
     backend::transfers().import_receipt(order)
+}
+
+/// Signs a directive about an entitlement that this host granted to `site`. The product CA is there
+/// exactly where units are added to a product with a certificate template.
+///
+/// # Errors
+/// [`Error::NotFound`] for the entitlement; `TERMS_INVALID` for a change of nothing or beyond all
+/// bounds; `WRONG_STATE` once it was revoked or closed; `APPROVAL_REQUIRED` for an extension.
+pub fn export_directive(
+    site: &str,
+    entitlement: &str,
+    change: &Change,
+    product_ca: Option<&Key>,
+) -> Result<Vec<u8>, Error> {
+    backend::transfers().export_directive(site, entitlement, &change.encode(), product_ca)
+}
+
+/// Acts on a directive, once.
+///
+/// # Errors
+/// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `UNSUPPORTED_VERSION`; [`Error::NotFound`] for the
+/// entitlement; `REPLAYED`, or `OUT_OF_ORDER` for one that is older than the last; `REVOKED` or
+/// `CLOSED` for an extension of what has ended.
+pub fn import_directive(order: &[u8]) -> Result<AppliedDirective, Error> {
+    backend::transfers().import_directive(order)
+}
+
+/// Closes an allotment for ever; gives the statement that the host signs about it, the same at each
+/// repetition.
+///
+/// # Errors
+/// [`Error::NotFound`]; `WRONG_STATE` while rows about it have no receipt; `CONFLICT` while units
+/// are being drawn.
+pub fn export_closing(entitlement: &str) -> Result<Vec<u8>, Error> {
+    backend::transfers().export_closing(entitlement)
+}
+
+/// Takes a site's closing statement; gives its body, as [`mintmark_exchange`] decodes it.
+///
+/// # Errors
+/// `UNTRUSTED_MESSAGE`, `WRONG_SITE`; [`Error::NotFound`] for an entitlement that this host did not
+/// grant to that site; `REPLAYED`; `WRONG_STATE` unless the receipted bundles lead to it.
+pub fn import_closing(order: &[u8]) -> Result<Vec<u8>, Error> {
+    backend::transfers().import_closing(order)
 }

@@ -6,6 +6,7 @@ mod approvals;
 mod clock;
 mod crash;
 mod line;
+mod orders;
 mod pool;
 mod program;
 mod python;

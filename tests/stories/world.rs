@@ -265,6 +265,7 @@ impl Order<'_> {
              audit_return = {{ units = {audit}, seconds = 604800 }}\nmax_in_doubt = {in_doubt}\n\
              max_attempts_per_subject = {attempts}\n\
              scrap_allowance = 5\nconfirm_proof = \"required\"\ngrace_seconds = 86400\n\
+             max_pause_seconds = 1000000000\n\
              {more}\n"
         )
     }

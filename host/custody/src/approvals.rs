@@ -21,7 +21,7 @@ use mintmark_pki::Certificate;
 use mintmark_store::{CommitError, Key, NewRow, Range, Transaction};
 
 use crate::call::{Call, PendingRow, conflict, ledger_unavailable};
-use crate::custody::{Custody, EPOCH};
+use crate::custody::Custody;
 use crate::disk::approval::{ApprovalRecord, ApproversRecord};
 use crate::disk::{self, host::UserRecord};
 use crate::host::Host;
@@ -176,7 +176,7 @@ impl Call {
         Ok(ApprovalRequest {
             version: approval::VERSION,
             cluster: self.host.identity.uri(),
-            epoch: EPOCH,
+            epoch: self.host.epoch,
             list_version: list.version,
             act: act.clone(),
             requester,
@@ -399,7 +399,7 @@ impl Host {
     /// Where and when something is approved.
     fn here(&self, now_ms: u64) -> Here {
         let floor = self.identity.charter.floor_m;
-        Here { cluster: self.identity.uri(), epoch: EPOCH, floor, now_ms }
+        Here { cluster: self.identity.uri(), epoch: self.epoch, floor, now_ms }
     }
 }
 

@@ -17,13 +17,14 @@ use mintmark_crypto::SecretBytes;
 use mintmark_exchange::canonical;
 use mintmark_exchange::grant::Terms;
 use mintmark_exchange::row::{Event, PluginRef, RowBody};
-use mintmark_model::escrow::{Lease, Moment};
+use mintmark_model::escrow::{Amendment, Lease, Moment};
 use mintmark_model::{Counters, Principal, Reason, Refusal, UnitState};
 use mintmark_store::{Add, CommitError, Key, NewRow, Sum, Transaction, Version};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::claims::Claim;
 use crate::clock::ClockWord;
+use crate::escrows::Withheld;
 use crate::host::Host;
 use crate::outcomes::{Merged, OutcomeKey};
 use crate::tables;
@@ -42,8 +43,10 @@ pub struct Call {
     pub(crate) carried: BTreeMap<(String, String), Carried>,
     pub(crate) remember: Vec<[u8; 32]>,
     pub(crate) renewals: Vec<(String, Lease)>,
-    pub(crate) credits: Vec<(String, u64)>,
+    pub(crate) credits: Vec<Credit>,
     pub(crate) clock_words: Vec<ClockWord>,
+    /// What the escrows hear of directives and closings, once they are committed.
+    pub(crate) amendments: Vec<(Withheld, Amendment)>,
     pub(crate) notes: u32,
     /// Refusals of other calls whose rows this one writes.
     pub(crate) counted: Vec<Merged>,
@@ -62,7 +65,7 @@ pub struct Call {
 pub(crate) struct Arrival {
     pub(crate) reads: Vec<(Key, Version)>,
     pub(crate) writes: Vec<(Key, SecretBytes)>,
-    pub(crate) event: Event,
+    pub(crate) events: Vec<Event>,
     /// Headquarters' time.
     pub(crate) sent_at: u64,
 }
@@ -124,6 +127,7 @@ impl Call {
             renewals: Vec::new(),
             credits: Vec::new(),
             clock_words: Vec::new(),
+            amendments: Vec::new(),
             notes: 0,
             counted: Vec::new(),
             claims: carry.claims,
@@ -231,8 +235,9 @@ impl Call {
         self.view.forget_writes();
         self.rows.retain(|row| row.unit.is_some());
         self.remember.clear();
-        // A grant or a receipt that a failed call took is not taken.
+        // A grant, a receipt or a directive that a failed call took is not taken.
         self.credits.clear();
+        self.amendments.clear();
         self.renewals.clear();
         self.clock_words.clear();
         self.give_counted_back();
@@ -282,8 +287,10 @@ impl Call {
         let mut transaction = Transaction { reads: arrival.reads, ..Transaction::default() };
         let writes = arrival.writes.into_iter().map(|(key, value)| (key, Some(value)));
         transaction.writes.extend(writes);
-        let body = self.row_body(PendingRow::plain(self.began, arrival.event));
-        transaction.rows.push(NewRow { body, counters: Vec::new() });
+        for event in arrival.events {
+            let body = self.row_body(PendingRow::plain(self.began, event));
+            transaction.rows.push(NewRow { body, counters: Vec::new() });
+        }
         // Another call that took the same message first has moved the stream already.
         match self.host.committer.commit(transaction).await {
             Ok(_) => self.host.clock.apply(ClockWord::Heard(arrival.sent_at)),
@@ -358,8 +365,8 @@ impl Call {
             transaction.scans.clear();
         }
         let mut counters = Counting::default();
-        for (entitlement, total) in &self.credits {
-            counters.credit(entitlement, *total);
+        for credit in &self.credits {
+            counters.credit(credit);
         }
         for work in self.units.values() {
             work.write_into(which, &mut transaction);
@@ -414,12 +421,18 @@ impl Call {
         for word in std::mem::take(&mut self.clock_words) {
             self.host.clock.apply(word);
         }
+        for (withheld, amendment) in std::mem::take(&mut self.amendments) {
+            withheld.settle(amendment);
+        }
     }
 
     /// Nobody knows what is durable: units stay taken until the next start looks.
     fn leave_in_doubt(&mut self) {
         for (_, work) in std::mem::take(&mut self.units) {
             work.leave_in_doubt();
+        }
+        for (withheld, _) in std::mem::take(&mut self.amendments) {
+            withheld.leave_in_doubt();
         }
     }
 
@@ -487,6 +500,14 @@ impl PendingRow {
     }
 }
 
+/// What an order does to an allotment's counters, in row order.
+pub(crate) struct Credit {
+    pub(crate) entitlement: String,
+    pub(crate) deltas: [i64; 10],
+    /// No counter exceeds it.
+    pub(crate) most: u64,
+}
+
 /// Sums the changes of counters by allotment.
 #[derive(Default)]
 pub(crate) struct Counting {
@@ -503,13 +524,12 @@ struct Change {
 }
 
 impl Counting {
-    /// A fresh allotment has so many units.
-    fn credit(&mut self, entitlement: &str, total: u64) {
-        let delta = i64::try_from(total).expect("totals are at most 2^40");
-        let change = self.changes.entry(entitlement.to_owned()).or_default();
-        change.deltas[0] += delta;
-        change.deltas[1] += delta;
-        change.credited_max = total;
+    fn credit(&mut self, credit: &Credit) {
+        let change = self.changes.entry(credit.entitlement.clone()).or_default();
+        for (sum, delta) in change.deltas.iter_mut().zip(credit.deltas) {
+            *sum += delta;
+        }
+        change.credited_max = change.credited_max.max(credit.most);
     }
 
     /// A unit goes from one place to another, in row order.
@@ -517,7 +537,7 @@ impl Counting {
         let change = self.changes.entry(entitlement.to_owned()).or_default();
         change.deltas[from] -= 1;
         change.deltas[to] += 1;
-        change.credited_max = terms.total;
+        change.credited_max = change.credited_max.max(terms.total);
     }
 
     /// A device is scrapped within the allowance: the counter must not be beyond it afterwards.
@@ -540,6 +560,8 @@ impl Counting {
             for (position, delta) in change.deltas.into_iter().enumerate() {
                 let scrapped = position == Counters::position(UnitState::Scrapped);
                 let max = match change.scrapped_max {
+                    // What does not rise was within its bound before, or within a wider one.
+                    _ if delta <= 0 => u64::MAX,
                     Some(allowance) if scrapped => allowance.min(change.credited_max),
                     _ => change.credited_max,
                 };

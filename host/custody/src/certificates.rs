@@ -12,7 +12,9 @@ use crate::call::Call;
 use crate::disk::allotment::AllotmentRecord;
 use crate::disk::key::KeyKind;
 use crate::keys::{Material, NewKey, OpenKey};
+use crate::transfers::batch_ca_of;
 use crate::types::SlotKind;
+use crate::units::OpenUnit;
 use crate::{tables, units};
 
 /// The algorithm of product and batch CAs.
@@ -127,6 +129,17 @@ impl Call {
         let record: Option<AllotmentRecord> = self.read(&place).await?;
         let grant = units::grant_of(&record.ok_or_else(|| Refusal::not_found("entitlement"))?)?;
         Ok(grant.batch_ca.into_iter().chain(grant.product_ca).collect())
+    }
+
+    /// The chain of a unit's certificate, batch CA first: the same for ever.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`.
+    pub async fn unit_chain(&mut self, unit: &OpenUnit) -> Result<Vec<Vec<u8>>, Refusal> {
+        let record = self.allotment_record(&unit.grant).await?;
+        let batch_ca = batch_ca_of(&record, &unit.grant, unit.number);
+        Ok(batch_ca.into_iter().chain(unit.grant.product_ca.clone()).collect())
     }
 
     /// Whether `signature` over `message` is right under a SubjectPublicKeyInfo.

@@ -9,7 +9,7 @@ use mintmark_exchange::canonical;
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::order::SignedOrder;
 use mintmark_exchange::row::{Event, RowBody, Started};
-use mintmark_model::{Principal, Reason, Refusal, Role};
+use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::TrustRoot;
 use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
 use mintmark_platform::anchor::{Anchor, Standing, compare};
@@ -97,6 +97,7 @@ impl Custody {
             vault,
             identity,
             boot,
+            epoch: FIRST_EPOCH,
             escrows: Escrows::default(),
             claims: Claims::default(),
             outcomes: Outcomes::default(),
@@ -106,6 +107,7 @@ impl Custody {
         let custody = Self { host: Arc::new(host) };
         let head = snapshot.position().head(&custody.host.identity.node);
         custody.record_start(head.map_or(0, |head| head.sequence)).await?;
+        custody.close_all_due().await.map_err(OpenError::Refused)?;
         Ok(custody)
     }
 
@@ -195,20 +197,14 @@ impl Custody {
 
     /// A session for what the host does on its own account.
     pub(crate) fn own_session(&self, method: &str) -> Session {
-        let identity = &self.host.identity;
-        let cluster = &identity.cluster;
-        Session {
-            principal: Principal {
-                organization: cluster.organization().to_owned(),
-                cluster: format!("{}/{}", cluster.role().name(), cluster.name()),
-                role: Role::Admin,
-                name: identity.node.clone(),
-            },
-            plugin: None,
-            method: method.to_owned(),
-            request_digest: [0; 32],
-            request: random::array(),
-        }
+        self.host.own_session(method)
+    }
+
+    /// What was paused for too long while the host did not run is closed at its start.
+    async fn close_all_due(&self) -> Result<(), Refusal> {
+        let session = self.own_session("CloseAllotments");
+        let mut call = self.begin(session, None).await?;
+        call.close_all_due().await
     }
 
     async fn record_start(&self, after_row: u64) -> Result<(), OpenError> {
@@ -258,13 +254,13 @@ impl AfterCommit for AnchorHook {
         if !remembered.is_empty() {
             self.platform.remember(remembered).map_err(failed)?;
         }
-        let anchor = Anchor::new(self.store_id, EPOCH, mark_of(&position.mark()));
+        let anchor = Anchor::new(self.store_id, FIRST_EPOCH, mark_of(&position.mark()));
         self.platform.advance(&anchor).map_err(failed)
     }
 }
 
 /// The first epoch; restores raise it.
-pub(crate) const EPOCH: u64 = 1;
+pub(crate) const FIRST_EPOCH: u64 = 1;
 
 /// Brings the anchor forward after a crash; refuses a store that was set back.
 async fn catch_up(
@@ -276,14 +272,14 @@ async fn catch_up(
     let current = mark_of(&snapshot.position().mark());
     let previous = mark_of(snapshot.previous());
     let anchor = platform.anchor().map_err(OpenError::Platform)?.ok_or(OpenError::NoAnchor)?;
-    match compare(&anchor, store_id, EPOCH, &current, &previous) {
+    match compare(&anchor, store_id, FIRST_EPOCH, &current, &previous) {
         Standing::Equal => Ok(()),
         Standing::StoreAhead => {
             tracing::info!("the host stopped between a commit and its anchor; catching up");
             // The batch that was not anchored may have imported something: that is never forgotten.
             let known = imported_digests(view).await.map_err(OpenError::Refused)?;
             platform.remember(&known).map_err(OpenError::Platform)?;
-            let anchor = Anchor::new(*store_id, EPOCH, current);
+            let anchor = Anchor::new(*store_id, FIRST_EPOCH, current);
             platform.advance(&anchor).map_err(OpenError::Platform)
         }
         Standing::StoreBehind => Err(OpenError::RollbackSuspected),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) mod allotment;
 pub(crate) mod approval;
+pub(crate) mod granted;
 pub(crate) mod host;
 pub(crate) mod key;
 pub(crate) mod peer;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mintmark_exchange::grant::{Grant, Terms};
-use mintmark_model::escrow::{Draft, End, Escrow, Held, Lease, Limits, Moment, Opening};
+use mintmark_model::escrow::{Amendment, Draft, End, Escrow, Held, Lease, Limits, Moment, Opening};
 use mintmark_model::rate::Rate;
 use mintmark_model::{Counters, Reason, Refusal, UnitState};
 use mintmark_store::{Key, Range};
@@ -30,6 +30,12 @@ pub(crate) struct Start {
     pub(crate) incarnation: u64,
     /// The monotonic clock in the row that says so.
     pub(crate) monotonic_ms: u64,
+}
+
+/// Unused units that an order which is not committed yet wants; dropping it gives them back.
+pub(crate) struct Withheld {
+    escrow: SharedEscrow,
+    units: u64,
 }
 
 /// A unit that was drawn and is not committed; dropping it gives the unit back.
@@ -83,6 +89,17 @@ impl SharedEscrow {
         self.lock().moved(from, to);
     }
 
+    /// Unused units, as committed.
+    pub(crate) fn unused(&self) -> u64 {
+        self.lock().unused()
+    }
+
+    /// Keeps at most `units` unused units from being drawn.
+    pub(crate) fn withhold(&self, units: u64) -> Withheld {
+        let units = self.lock().withhold(units);
+        Withheld { escrow: self.clone(), units }
+    }
+
     /// A receipt was committed.
     pub(crate) fn renew(&self, lease: Lease) {
         self.lock().renew(lease);
@@ -90,6 +107,33 @@ impl SharedEscrow {
 
     fn lock(&self) -> MutexGuard<'_, Escrow> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Withheld {
+    /// How many there are.
+    pub(crate) fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// The order is committed.
+    pub(crate) fn settle(mut self, amendment: Amendment) {
+        // What the amendment uses up is released by it.
+        self.units = self.units.saturating_sub(amendment.taken + amendment.destroyed);
+        self.escrow.lock().amend(amendment);
+    }
+
+    /// Nobody knows whether the order is committed: the units stay away until the next start looks.
+    pub(crate) fn leave_in_doubt(mut self) {
+        self.units = 0;
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.escrow.lock().release(self.units);
+        }
     }
 }
 
@@ -149,7 +193,8 @@ pub(crate) fn limits(terms: &Terms) -> Limits {
 pub(crate) fn end(allotment: &AllotmentRecord) -> Option<End> {
     match allotment.end {
         0 => None,
-        1 => Some(End::Revoked),
+        // What was revoked releases nothing more, also once it is closed.
+        AllotmentRecord::REVOKED | 3 => Some(End::Revoked),
         _ => Some(End::Closed),
     }
 }
@@ -170,7 +215,8 @@ async fn opening(
     start: Start,
 ) -> Result<Opening, Refusal> {
     let counters = counters(view, &grant.entitlement).await?;
-    if counters.credited == 0 {
+    let place = tables::pair(tables::ALLOTMENTS, &allotment.plugin, &grant.entitlement);
+    if view.peek::<AllotmentRecord>(&place).await?.is_none() {
         let detail = "The entitlement's import is not committed yet.";
         return Err(Refusal::new(Reason::WrongState, detail));
     }

@@ -182,6 +182,17 @@ impl Call {
         read_range(&self.view, file, record, offset, limit).await
     }
 
+    /// Drops a staged file; nobody needs it any more.
+    pub(crate) async fn unstage(&mut self, file: &str) -> Result<(), Refusal> {
+        let record: Option<FileRecord> = self.view.peek(&place(file)).await?;
+        let Some(record) = record else { return Ok(()) };
+        for part in 0..record.parts {
+            self.view.delete(tables::part(tables::FILE_PARTS, file, part));
+        }
+        self.view.delete(place(file));
+        Ok(())
+    }
+
     async fn open_file(&mut self, file: &str) -> Result<FileRecord, Refusal> {
         let owner = self.session.principal.to_string();
         let record: Option<FileRecord> = self.read(&place(file)).await?;

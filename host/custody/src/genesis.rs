@@ -18,7 +18,7 @@ use mintmark_platform::anchor::Anchor;
 use mintmark_store::{CommitError, Range, Store, Transaction};
 use thiserror::Error;
 
-use crate::custody::{Custody, EPOCH, Parts, absent, host_place, mark_of};
+use crate::custody::{Custody, FIRST_EPOCH, Parts, absent, host_place, mark_of};
 use crate::disk::{self, host::*};
 use crate::messages::host_binding;
 use crate::tables;
@@ -253,6 +253,6 @@ async fn write_record(
         return Err(OpenError::Installed);
     }
     let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
-    let anchor = Anchor::new(*store_id, EPOCH, mark_of(&snapshot.position().mark()));
+    let anchor = Anchor::new(*store_id, FIRST_EPOCH, mark_of(&snapshot.position().mark()));
     platform.advance(&anchor).map_err(OpenError::Platform)
 }

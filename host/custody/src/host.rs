@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use mintmark_crypto::framed;
 use mintmark_crypto::hpke::RecipientKey;
 use mintmark_crypto::sign::SigningKey;
+use mintmark_crypto::{framed, random};
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::order::{self, SignedOrder};
-use mintmark_model::{Reason, Refusal};
+use mintmark_model::{Principal, Reason, Refusal, Role};
 use mintmark_pki::chain::{TrustRoot, Usage, VerifiedChain};
 use mintmark_pki::name::{ClusterPath, ClusterRole, LeafKind};
 use mintmark_platform::Platform;
@@ -18,6 +18,7 @@ use crate::clock::SiteClock;
 use crate::escrows::{Escrows, Start};
 use crate::dismissals::Dismissals;
 use crate::outcomes::Outcomes;
+use crate::types::Session;
 use crate::vault::Vault;
 
 /// One node of a cluster, running.
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) identity: Identity,
     /// Counts the starts of this store.
     pub(crate) boot: u64,
+    /// Raised by each restore of the store.
+    pub(crate) epoch: u64,
     pub(crate) escrows: Escrows,
     pub(crate) claims: Claims,
     pub(crate) outcomes: Outcomes,
@@ -128,6 +131,23 @@ impl Host {
     pub(crate) fn start(&self) -> Start {
         let monotonic_ms = self.clock.started().monotonic_ms;
         Start { incarnation: self.identity.incarnation, monotonic_ms }
+    }
+
+    /// A session for what the host does on its own account.
+    pub(crate) fn own_session(&self, method: &str) -> Session {
+        let cluster = &self.identity.cluster;
+        Session {
+            principal: Principal {
+                organization: cluster.organization().to_owned(),
+                cluster: format!("{}/{}", cluster.role().name(), cluster.name()),
+                role: Role::Admin,
+                name: self.identity.node.clone(),
+            },
+            plugin: None,
+            method: method.to_owned(),
+            request_digest: [0; 32],
+            request: random::array(),
+        }
     }
 
     /// A tag over `parts` that only this host can make, for one purpose.

@@ -95,7 +95,13 @@ impl Call {
             sequence: row.sequence,
             hash: row.hash,
         });
-        let versions = [Purpose::Entitlement, Purpose::Bundle, Purpose::Receipt];
+        let versions = [
+            Purpose::Entitlement,
+            Purpose::Bundle,
+            Purpose::Receipt,
+            Purpose::Directive,
+            Purpose::Closing,
+        ];
         Ok(IdentityBody {
             version: identity::VERSION,
             cluster: own.uri(),

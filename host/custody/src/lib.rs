@@ -21,6 +21,7 @@
 pub mod approvals;
 pub mod call;
 pub mod certificates;
+mod checkpoints;
 mod claims;
 pub mod clock;
 pub mod custody;

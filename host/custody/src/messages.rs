@@ -6,6 +6,7 @@
 //! cannot do half of it.
 
 mod opening;
+pub(crate) mod outbox;
 mod sealing;
 pub(crate) mod stream;
 
@@ -58,7 +59,7 @@ pub(crate) fn sender_role(purpose: Purpose) -> Option<ClusterRole> {
         Purpose::Entitlement | Purpose::Receipt | Purpose::Directive => {
             Some(ClusterRole::Headquarters)
         }
-        Purpose::Bundle => Some(ClusterRole::Site),
+        Purpose::Bundle | Purpose::Closing => Some(ClusterRole::Site),
         Purpose::Identity => None,
     }
 }

@@ -59,7 +59,7 @@ impl Call {
         self.view.write(place(uri), record);
     }
 
-    fn peer_uri(&self, cluster: &str) -> String {
+    pub(crate) fn peer_uri(&self, cluster: &str) -> String {
         match cluster.starts_with("spiffe://") {
             true => cluster.to_owned(),
             false => {

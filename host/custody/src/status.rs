@@ -5,6 +5,7 @@ use mintmark_store::Range;
 
 use crate::custody::Custody;
 use crate::disk::{self, peer::*};
+use crate::messages::outbox::place_of;
 use crate::plugins::InstalledPlugin;
 use crate::tables;
 use crate::types::{Digest, LedgerPosition, Session};
@@ -62,7 +63,9 @@ pub struct PeerStatus {
 pub struct OutboxEntry {
     /// The site's SPIFFE URI.
     pub site: String,
-    /// Its place in the stream.
+    /// The epoch of the stream.
+    pub epoch: u64,
+    /// Its place in it.
     pub sequence: u64,
     /// What it is for.
     pub purpose: String,
@@ -72,8 +75,6 @@ pub struct OutboxEntry {
     pub digest: Digest,
     /// Site time at its making, in milliseconds.
     pub made_at: u64,
-    /// Whether a checkpoint of the site says that it was applied.
-    pub acknowledged: bool,
 }
 
 impl Custody {
@@ -134,7 +135,7 @@ impl Custody {
         Ok(peers)
     }
 
-    /// Messages that were sent to sites, oldest first.
+    /// Messages that were sent to sites and are not acknowledged yet, oldest first.
     ///
     /// # Errors
     ///
@@ -148,19 +149,15 @@ impl Custody {
         let found = view.peek_range(&Range::all(tables::OUTBOX, Vec::new())).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, value) in found {
-            let Some((name, sequence)) = key.key.split_last_chunk() else { continue };
-            let name = String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
+            let Some((name, place)) = place_of(&key) else { continue };
             if site.is_some_and(|site| name != site && !name.ends_with(&format!("/{site}"))) {
                 continue;
             }
-            let place = mintmark_store::Key::new(tables::STREAMS, name.as_bytes());
-            let stream: Option<StreamRecord> = view.peek(&place).await?;
             let record: OutboxRecord = disk::read(&value)?;
-            let sequence = u64::from_be_bytes(*sequence);
             entries.push(OutboxEntry {
-                acknowledged: sequence <= stream.unwrap_or_default().acknowledged,
                 site: name,
-                sequence,
+                epoch: place.epoch,
+                sequence: place.sequence,
                 purpose: record.purpose,
                 file: record.file,
                 digest: record.digest,

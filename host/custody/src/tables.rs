@@ -58,6 +58,12 @@ pub(crate) const APPROVERS: u8 = 25;
 pub(crate) const CLOCK: u8 = 26;
 /// What rate windows held, by entitlement.
 pub(crate) const WINDOWS: u8 = 33;
+/// Directives that a site acted on, by their digest.
+pub(crate) const DIRECTIVES: u8 = 27;
+/// Closing statements, by entitlement; at headquarters by site and entitlement.
+pub(crate) const CLOSINGS: u8 = 28;
+/// Entitlements that headquarters granted, by site and entitlement.
+pub(crate) const GRANTED: u8 = 34;
 
 /// Pools of given keys at headquarters, by name.
 pub(crate) const POOLS: u8 = 30;

@@ -1,8 +1,11 @@
-//! Orders between hosts: grants with keys, and receipts.
+//! Orders between hosts: grants with keys, receipts, directives and closing statements.
 //!
 //! Plugins carry them as opaque bytes. What widens a right is decided here, from bytes that another
 //! host signed, never by what a plugin says that it read.
 
+mod closing;
+mod directives;
+mod granted;
 mod granting;
 mod importing;
 mod receipts;
@@ -11,6 +14,7 @@ use mintmark_model::Refusal;
 
 use crate::call::Call;
 
+pub(crate) use directives::batch_ca_of;
 pub(crate) use importing::imported_digests;
 
 /// The HPKE `info` of key packages.

@@ -19,7 +19,7 @@ pub struct PluginClaims {
     pub sends: Vec<String>,
     /// Purposes of messages that it may receive.
     pub receives: Vec<String>,
-    /// Transfers that it may ask for: `grant`, `import`, `receipt`.
+    /// Transfers that it may ask for: `grant`, `import`, `receipt`, `directive`, `closing`.
     pub transfers: Vec<String>,
     /// Whether it may read the ledger.
     pub reads_ledger: bool,
@@ -177,6 +177,10 @@ pub struct AllotmentStatus {
     pub since_receipt: u64,
     /// Site time at which reservations stop without a receipt.
     pub receipt_due: u64,
+    /// The end of the window, as directives have made it.
+    pub not_after: u64,
+    /// Units ever credited, whatever was taken back: unit numbers are below.
+    pub limit: u64,
 }
 
 /// What is known about a unit.
@@ -312,6 +316,15 @@ pub struct ImportedReceipt {
     pub entitlements: Vec<String>,
 }
 
+/// A directive that this host acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedDirective {
+    /// The directive's body, encoded.
+    pub body: Vec<u8>,
+    /// Units really added or taken away.
+    pub applied: u64,
+}
+
 /// The end of a node's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerPosition {
@@ -330,6 +343,15 @@ pub struct LedgerPage {
     pub rows: Vec<Vec<u8>>,
     /// The end of the last of them.
     pub end: LedgerPosition,
+}
+
+/// Checkpoints of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Each as this host signed it.
+    pub orders: Vec<Vec<u8>>,
+    /// Whether rows were left for the next bundle.
+    pub more: bool,
 }
 
 /// A checkpoint whose signature holds.

@@ -55,6 +55,7 @@ impl Call {
     pub async fn open_allotment(&mut self, name: &str) -> Result<OpenAllotment, Refusal> {
         let plugin = self.plugin_name()?;
         let key = tables::pair(tables::ALLOTMENTS, &plugin, name);
+        self.close_if_due(&key).await?;
         let record: Option<AllotmentRecord> = self.read(&key).await?;
         let record = record.ok_or_else(|| Refusal::not_found("entitlement"))?;
         if !self.station_may_use(name).await? {
@@ -104,6 +105,7 @@ impl Call {
         let counters = escrows::counters(&self.view, &allotment.grant.entitlement).await?;
         let terms = &allotment.grant.terms;
         let state = match escrows::end(&record) {
+            Some(_) if record.is_closed() => AllotmentState::Closed,
             Some(mintmark_model::escrow::End::Revoked) => AllotmentState::Revoked,
             Some(mintmark_model::escrow::End::Closed) => AllotmentState::Closed,
             None if !(terms.not_before..=terms.not_after).contains(&self.now_ms()) => {
@@ -118,6 +120,8 @@ impl Call {
             counters,
             since_receipt: counters.drawn().saturating_sub(record.receipted_drawn),
             receipt_due: record.receipt_due,
+            not_after: terms.not_after,
+            limit: terms.total,
         })
     }
 
@@ -137,6 +141,10 @@ impl Call {
         check_subject(grant, subject, serial)?;
         let place = tables::pair(tables::SUBJECTS, &grant.product.id, subject);
         self.claim(&place).await?;
+        if self.is_carried(grant, subject) {
+            // What the first run drew is not reserved for an allotment that ended since.
+            self.check_life(grant).await?;
+        }
         if let Some(unit) = self.drawn_here(grant, subject) {
             return Ok(unit);
         }
@@ -260,6 +268,12 @@ impl Call {
         })
     }
 
+    /// Whether the first run drew a unit for `subject` and released nothing of it.
+    fn is_carried(&self, grant: &Grant, subject: &str) -> bool {
+        let key = (grant.entitlement.clone(), subject.to_owned());
+        self.carried.get(&key).is_some_and(|carried| !carried.is_released())
+    }
+
     /// The unit that this call, or its first run, drew for `subject`.
     fn drawn_here(&mut self, grant: &Arc<Grant>, subject: &str) -> Option<OpenUnit> {
         let carried = self.carried.remove(&(grant.entitlement.clone(), subject.to_owned()));
@@ -339,6 +353,8 @@ impl Call {
         subject_read: (Key, Version),
         spent: Spent,
     ) -> Result<OpenUnit, Refusal> {
+        // The escrow hears of a directive only after its commit; the record says it with it.
+        self.check_life(grant).await?;
         if grant.product.origin == KeyOrigin::Pool {
             self.check_keys_are_here(&grant.entitlement).await?;
         }
@@ -481,13 +497,17 @@ impl OpenUnit {
     }
 }
 
-/// The grant in an allotment's record.
+/// The grant in an allotment's record, under the terms that directives have made of its own: unit
+/// numbers are below `terms.total`, and the window ends at `terms.not_after`.
 pub(crate) fn grant_of(record: &AllotmentRecord) -> Result<Grant, Refusal> {
     let grant = SignedOrder::decode(&record.grant).and_then(|order| order.open());
-    grant.map_err(|_| {
+    let mut grant: Grant = grant.map_err(|_| {
         let detail = "The grant of the entitlement cannot be read; run `mintmark verify`.";
         Refusal::new(Reason::Unavailable, detail)
-    })
+    })?;
+    grant.terms.total = grant.terms.total.saturating_add(record.orders.extended);
+    grant.terms.not_after = record.orders.not_after.unwrap_or(grant.terms.not_after);
+    Ok(grant)
 }
 
 /// One device, one unit of a product.

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    approvals, audit, ca, clock, completions, device, entitlement, identity, init, outbox, plugin,
-    pool, receipt, report, serve, status, user, verify,
+    approvals, audit, ca, clock, completions, device, directive, entitlement, identity, init,
+    outbox, plugin, pool, receipt, report, serve, status, stream, user, verify,
 };
 use crate::context::Context;
 use crate::demo;
@@ -69,6 +69,9 @@ enum Command {
     /// Headquarters' answers to bundles, at a site.
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Headquarters' later orders about entitlements, at a site.
+    #[command(subcommand)]
+    Directive(directive::Command),
     /// What headquarters sent to its sites.
     #[command(subcommand)]
     Outbox(outbox::Command),
@@ -78,6 +81,9 @@ enum Command {
     /// Site time: what is wrong with a suspect clock, and what may be said about it.
     #[command(subcommand)]
     Clock(clock::Command),
+    /// Headquarters' streams of messages to its sites.
+    #[command(subcommand)]
+    Stream(stream::Command),
     /// Walk a node's store, offline: every record and every row.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
@@ -122,9 +128,11 @@ impl Cli {
             Command::Audit(command) => block_on(audit::run(&desk, command)),
             Command::Report(command) => block_on(report::run(&desk, command)),
             Command::Receipt(command) => block_on(receipt::run(&desk, command)),
+            Command::Directive(command) => block_on(directive::run(&desk, command)),
             Command::Outbox(command) => block_on(outbox::run(&desk, command)),
             Command::Approvals(command) => block_on(approvals::run(&desk, command)),
             Command::Clock(command) => block_on(clock::run(&desk, command)),
+            Command::Stream(command) => block_on(stream::run(&desk, command)),
             Command::Verify(arguments) => block_on(verify::run(arguments)),
             Command::Demo(arguments) => block_on(demo::run(&desk, arguments)),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mintmark_crypto::digest::sha256;
+use mintmark_model::Reason;
 use mintmark_rpc::client::plugins::device_key::device_key_client::DeviceKeyClient;
 use mintmark_rpc::client::plugins::entitlement::audit_client::AuditClient;
 use mintmark_rpc::client::plugins::entitlement::entitlements_client::EntitlementsClient;
@@ -40,6 +41,14 @@ impl Client {
     /// What the host says of itself.
     pub(crate) fn status(&self) -> StatusClient<Channel> {
         StatusClient::new(self.connection.channel())
+    }
+
+    /// A staged message; none once the site has acknowledged it and headquarters keeps it no more.
+    pub(crate) async fn fetch_kept(&self, file_id: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.fetch(file_id).await {
+            Err(error) if error.reason() == Some(Reason::NotFound.code()) => Ok(None),
+            fetched => fetched.map(Some),
+        }
     }
 
     /// The host's plugins.

@@ -48,6 +48,21 @@ pub struct Lease {
     pub due: u64,
 }
 
+/// What a directive or a closing changes of an allotment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amendment {
+    /// Units that are added.
+    pub added: u64,
+    /// Unused units that are taken back; they were withheld before.
+    pub taken: u64,
+    /// Unused units that are destroyed; they were withheld before.
+    pub destroyed: u64,
+    /// The end of the window from now on.
+    pub not_after: u64,
+    /// Whether it is over.
+    pub end: Option<End>,
+}
+
 /// When a draw is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -104,6 +119,8 @@ pub struct Escrow {
     tentative: u64,
     /// When tentative units were drawn, by the monotonic clock.
     tentative_at: BTreeMap<u64, u64>,
+    /// Unused units that an order which is not committed yet wants.
+    withheld: u64,
     next: u64,
     free: BTreeSet<u64>,
     windows: Vec<Window>,
@@ -148,6 +165,7 @@ impl Escrow {
             committed: opening.counters,
             tentative: 0,
             tentative_at: BTreeMap::new(),
+            withheld: 0,
             next: opening.next,
             free: opening.free,
             windows,
@@ -204,6 +222,39 @@ impl Escrow {
         self.committed = Counters::from_row_order(counts);
     }
 
+    /// Keeps at most `units` unused units from being drawn, as far as no draw has them; says how
+    /// many.
+    pub fn withhold(&mut self, units: u64) -> u64 {
+        let free = self.committed.unused.saturating_sub(self.tentative + self.withheld);
+        let withheld = units.min(free);
+        self.withheld += withheld;
+        withheld
+    }
+
+    /// Unused units, as committed.
+    #[must_use]
+    pub const fn unused(&self) -> u64 {
+        self.committed.unused
+    }
+
+    /// Units that were withheld can be drawn again.
+    pub fn release(&mut self, units: u64) {
+        self.withheld = self.withheld.saturating_sub(units);
+    }
+
+    /// A directive or a closing was committed. An end stays the first one.
+    pub fn amend(&mut self, amendment: Amendment) {
+        let Amendment { added, taken, destroyed, not_after, end } = amendment;
+        let gone = taken.saturating_add(destroyed);
+        self.release(gone);
+        let counters = &mut self.committed;
+        counters.credited = counters.credited.saturating_add(added).saturating_sub(taken);
+        counters.unused = counters.unused.saturating_add(added).saturating_sub(gone);
+        counters.destroyed = counters.destroyed.saturating_add(destroyed);
+        self.limits.not_after = not_after;
+        self.end = self.end.or(end);
+    }
+
     /// A receipt was committed.
     pub fn renew(&mut self, lease: Lease) {
         self.lease.receipted_drawn = self.lease.receipted_drawn.max(lease.receipted_drawn);
@@ -254,7 +305,7 @@ impl Escrow {
     }
 
     fn check_quota(&self) -> Result<(), Refusal> {
-        if self.committed.unused > self.tentative {
+        if self.committed.unused > self.tentative + self.withheld {
             return Ok(());
         }
         if self.committed.unused > 0 {
@@ -418,6 +469,47 @@ mod tests {
         assert_eq!(refused(&mut escrow, Moment { suspect: true, ..at(6) }), Reason::ClockSuspect);
         escrow.lease.due = 6;
         assert_eq!(refused(&mut escrow, at(6)), Reason::ReceiptOverdue);
+    }
+
+    const NOTHING: Amendment =
+        Amendment { added: 0, taken: 0, destroyed: 0, not_after: 1_000_000, end: None };
+
+    #[test]
+    fn units_that_an_order_takes_are_never_those_of_a_draw_under_way() {
+        let mut escrow = escrow(5, |_| ());
+        let drafts: Vec<_> = (0..3).map(|_| escrow.draw(at(0)).unwrap()).collect();
+        assert_eq!(escrow.withhold(u64::MAX), 2);
+        assert_eq!(escrow.withhold(1), 0);
+        assert_eq!(refused(&mut escrow, at(0)), Reason::RateLimited, "nothing final yet");
+        escrow.amend(Amendment { taken: 2, ..NOTHING });
+        drafts.into_iter().for_each(|draft| escrow.settle(draft));
+        assert_eq!(refused(&mut escrow, at(0)), Reason::QuotaExhausted);
+        escrow.amend(Amendment { added: 1, ..NOTHING });
+        let draft = escrow.draw(at(0)).unwrap();
+        assert_eq!(draft.number, 3, "numbers go on");
+        escrow.settle(draft);
+    }
+
+    #[test]
+    fn units_that_an_order_gives_back_can_be_drawn() {
+        let mut escrow = escrow(1, |_| ());
+        assert_eq!(escrow.withhold(9), 1);
+        assert_eq!(refused(&mut escrow, at(0)), Reason::RateLimited);
+        escrow.release(1);
+        escrow.draw(at(0)).map(|draft| escrow.settle(draft)).unwrap();
+    }
+
+    #[test]
+    fn an_amendment_moves_the_end_of_the_window_and_ends_once() {
+        let mut escrow = escrow(3, |_| ());
+        escrow.amend(Amendment { not_after: 10, ..NOTHING });
+        assert_eq!(refused(&mut escrow, at(11)), Reason::Expired);
+        escrow.amend(Amendment { end: Some(End::Revoked), ..NOTHING });
+        assert_eq!(refused(&mut escrow, at(0)), Reason::Revoked);
+        escrow.amend(Amendment { destroyed: escrow.committed.unused, ..NOTHING });
+        escrow.amend(Amendment { end: Some(End::Closed), ..NOTHING });
+        assert_eq!(refused(&mut escrow, at(0)), Reason::Revoked);
+        assert!(escrow.committed.add_up());
     }
 
     #[test]

@@ -18,6 +18,7 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Files/Stage", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/StageBegin", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Outbox/ListOutbox", &[Admin, Auditor]),
+    ("/mintmark.admin.v1.Outbox/OpenStream", &[Admin]),
     ("/mintmark.admin.v1.Peers/ExportIdentity", &[Admin, Auditor]),
     ("/mintmark.admin.v1.Peers/ImportIdentity", &[Admin]),
     ("/mintmark.admin.v1.Peers/ListPeers", &[Admin, Operator, Auditor]),

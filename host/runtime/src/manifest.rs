@@ -19,8 +19,8 @@ pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
 /// The contract of this host: `major.minor`, and patch versions that only add functions.
 const CONTRACT: (u32, u32) = (0, 1);
 
-const PURPOSES: &[&str] = &["entitlement", "bundle", "receipt", "directive"];
-const TRANSFERS: &[&str] = &["grant", "import", "receipt"];
+const PURPOSES: &[&str] = &["entitlement", "bundle", "receipt", "directive", "closing"];
+const TRANSFERS: &[&str] = &["grant", "import", "receipt", "directive", "closing"];
 
 /// A manifest that was read and holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]

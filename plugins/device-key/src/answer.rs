@@ -1,5 +1,7 @@
 //! What the host says, as the messages of the service.
 
+use mintmark_exchange::closing::ClosingStatement;
+use mintmark_exchange::directive::{Change, Directive};
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::proof::confirm_bytes;
 use mintmark_exchange::receipt::ReceiptBody;
@@ -8,6 +10,7 @@ use mintmark_exchange::sha256;
 use mintmark_sdk::allotments::{
     AllotmentState, AllotmentStatus, Artefact, Counters, RevocationFile, UnitState, UnitStatus,
 };
+use mintmark_sdk::messages::Sealed;
 use mintmark_sdk::{Digest, Error};
 
 use crate::bundle::Stretch;
@@ -45,7 +48,7 @@ pub(crate) fn entitlement(
         state: entitlement_state(status.state).into(),
         counters: Some(counters(&status.counters)),
         not_before_ms: terms.not_before,
-        not_after_ms: terms.not_after,
+        not_after_ms: status.not_after,
         rates: rates.collect(),
         max_in_doubt: terms.max_in_doubt,
         since_receipt: status.since_receipt,
@@ -166,6 +169,57 @@ pub(crate) fn receipt(body: ReceiptBody, renewed: Vec<String>) -> proto::ImportR
         verdict: verdict.to_owned(),
         entitlements: renewed,
         positions: positions.collect(),
+    }
+}
+
+/// A directive that the host acted on. The status has the counters as they were when the call
+/// began.
+pub(crate) fn directive(
+    directive: Directive,
+    applied: u64,
+    status: &AllotmentStatus,
+) -> proto::ImportDirectiveResponse {
+    let mut after = status.counters;
+    match directive.change {
+        Change::Reduce { .. } => {
+            after.credited = after.credited.saturating_sub(applied);
+            after.unused = after.unused.saturating_sub(applied);
+        }
+        Change::Extend { .. } => {
+            after.credited = after.credited.saturating_add(applied);
+            after.unused = after.unused.saturating_add(applied);
+        }
+        Change::Revoke | Change::Shorten { .. } => {}
+    }
+    proto::ImportDirectiveResponse {
+        change: directive.change.name().to_owned(),
+        entitlement: directive.entitlement,
+        applied,
+        not_after_ms: status.not_after,
+        counters: Some(counters(&after)),
+    }
+}
+
+/// A closing statement and the file that carries it.
+pub(crate) fn closed(statement: ClosingStatement, sealed: Sealed) -> proto::CloseResponse {
+    let said = statement.counters;
+    let said = Counters {
+        credited: said.credited,
+        unused: said.unused,
+        reserved: said.reserved,
+        issued: said.issued,
+        confirmed: said.confirmed,
+        failed: said.failed,
+        scrapped: said.scrapped,
+        returned: said.returned,
+        lost: said.lost,
+        destroyed: said.destroyed,
+    };
+    proto::CloseResponse {
+        file_id: sealed.file,
+        digest: sealed.digest.to_vec(),
+        counters: Some(counters(&said)),
+        in_doubt: statement.in_doubt,
     }
 }
 

@@ -2,16 +2,20 @@
 
 use mintmark_exchange::DecodeError;
 use mintmark_exchange::canonical;
+use mintmark_exchange::closing::ClosingStatement;
+use mintmark_exchange::directive::Directive;
 use mintmark_exchange::grant::{Grant, PACKAGE_BYTES_MAX};
 use mintmark_exchange::order::{BODY_BYTES_MAX, ORDER_BYTES_MAX, SignedOrder};
-use mintmark_exchange::proposal::{EntitlementBody, ReceiptMessageBody};
+use mintmark_exchange::proposal::{
+    ClosingMessageBody, DirectiveMessageBody, EntitlementBody, ReceiptMessageBody, VERSION,
+};
 use mintmark_exchange::receipt::ReceiptBody;
 use mintmark_sdk::allotments::{self, Allotment, Artefact, Fields, Unit};
 use mintmark_sdk::certificates::{self, Csr};
 use mintmark_sdk::ledger;
 use mintmark_sdk::messages::{self, Purpose, Sealed, Writer};
 use mintmark_sdk::records::Table;
-use mintmark_sdk::transfers::{self, Receipt};
+use mintmark_sdk::transfers::{self, AppliedDirective, Receipt};
 use mintmark_sdk::{Absent, Error, Status};
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +157,36 @@ pub(crate) fn import_receipt(file: &str) -> Result<(ReceiptBody, Vec<String>), S
         return Err(Status::denied("UNTRUSTED_MESSAGE", "the message is not from the exporter"));
     }
     Ok((body, entitlements))
+}
+
+/// Opens a message from headquarters and lets the host act on the directive in it; says what came
+/// of it.
+pub(crate) fn import_directive(file: &str) -> Result<(Directive, u64), Status> {
+    let message = messages::open(Purpose::Directive, file)?;
+    let sender = message.sender();
+    let bytes = message.read_all(ORDER_BYTES_MAX + OVERHEAD_BYTES_MAX)?;
+    let body = DirectiveMessageBody::decode(&bytes).map_err(unreadable)?;
+    let AppliedDirective { body, applied } = transfers::import_directive(&body.order)?;
+    let directive: Directive = canonical::decode(&body, BODY_BYTES_MAX)
+        .map_err(|_| Error::Malformed("the host's directive"))?;
+    if directive.exporter != sender.cluster {
+        return Err(Status::denied("UNTRUSTED_MESSAGE", "the message is not from the exporter"));
+    }
+    Ok((directive, applied))
+}
+
+/// Lets the host close an entitlement, and seals its statement to headquarters.
+pub(crate) fn close(entitlement: &str) -> Result<(ClosingStatement, Sealed), Status> {
+    let known = known(entitlement)?;
+    let order = transfers::export_closing(entitlement)?;
+    let unreadable = |_| Error::Malformed("the host's closing statement");
+    let statement = SignedOrder::decode(&order).and_then(|order| order.open());
+    let statement: ClosingStatement = statement.map_err(unreadable)?;
+    let body = ClosingMessageBody { version: VERSION, order };
+    let (cluster, plugin) = (&known.exporter, &known.exporter_plugin);
+    let mut writer = messages::seal(Purpose::Closing, cluster, plugin, &[])?;
+    writer.append(&body.encode())?;
+    Ok((statement, writer.finish()?))
 }
 
 fn write_stretch(writer: &mut Writer, stretch: &Stretch) -> Result<(), Error> {

@@ -52,6 +52,19 @@ pub(crate) struct OpenField {
     pub(crate) bytes_max: u32,
 }
 
+/// The rows of a bundle: of a message's 64 MiB, frames and checkpoints take some.
+const BUNDLE_BYTES_MAX: u64 = 24 << 20;
+const BUNDLE_BYTES_MIN: u64 = 64 << 10;
+
+/// How many bytes of rows a bundle may hold.
+pub(crate) fn bundle_bytes(asked: u64) -> Result<u64, Status> {
+    match asked {
+        0 => Ok(BUNDLE_BYTES_MAX),
+        BUNDLE_BYTES_MIN..=BUNDLE_BYTES_MAX => Ok(asked),
+        _ => Err(invalid("max_bytes: 64 KiB to 24 MiB are expected")),
+    }
+}
+
 /// Most bytes of a text that goes into the ledger.
 const TEXT_BYTES_MAX: usize = 256;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mintmark_sdk::allotments::{self, Allotment, DeviceProof, Unit, UnitState};
-use mintmark_sdk::certificates::{self, Csr};
+use mintmark_sdk::certificates::Csr;
 use mintmark_sdk::{Absent, Status, ledger};
 
 use crate::bundle::Plan;
@@ -167,7 +167,9 @@ impl DeviceKeyService for DeviceKey {
         let clusters: Vec<_> = exporters.iter().map(|(cluster, _)| cluster.as_str()).collect();
         let cluster = request::recipient(&clusters, &request.headquarters)?;
         let plugins: BTreeMap<_, _> = exporters.iter().cloned().collect();
-        let plan = Plan::new(&ledger::checkpoints()?)
+        let limit_bytes = request::bundle_bytes(request.max_bytes)?;
+        let checkpoints = ledger::checkpoints(request.after, limit_bytes)?;
+        let plan = Plan::new(&checkpoints.orders)
             .map_err(|_| Status::fault("the host's checkpoints cannot be read"))?;
         let sealed = host::export(&plan, cluster, &plugins[cluster])?;
         Ok(proto::ExportBundleResponse {
@@ -176,6 +178,7 @@ impl DeviceKeyService for DeviceKey {
             rows: plan.rows(),
             positions: answer::positions(plan.stretches),
             headquarters: cluster.to_owned(),
+            more: checkpoints.more,
         })
     }
 
@@ -185,6 +188,21 @@ impl DeviceKeyService for DeviceKey {
     ) -> Result<proto::ImportReceiptResponse, Status> {
         let (body, renewed) = host::import_receipt(&request.file_id)?;
         Ok(answer::receipt(body, renewed))
+    }
+
+    fn import_directive(
+        &self,
+        request: proto::ImportDirectiveRequest,
+    ) -> Result<proto::ImportDirectiveResponse, Status> {
+        let (directive, applied) = host::import_directive(&request.file_id)?;
+        let status = Allotment::open(&directive.entitlement)?.status()?;
+        Ok(answer::directive(directive, applied, &status))
+    }
+
+    fn close(&self, request: proto::CloseRequest) -> Result<proto::CloseResponse, Status> {
+        request::check_entitlement(&request.entitlement)?;
+        let (statement, sealed) = host::close(&request.entitlement)?;
+        Ok(answer::closed(statement, sealed))
     }
 }
 
@@ -212,8 +230,7 @@ impl Wanted {
 
     fn issue(&self, entitlement: &str, unit: &Unit) -> Result<proto::DeviceIdentity, Status> {
         let artefact = host::issue(self.known.means, unit, self.csr.as_ref(), &self.fields)?;
-        let chain = certificates::allotment_chain(entitlement)?;
-        Ok(answer::identity(entitlement, unit.status()?, artefact, chain)?)
+        Ok(answer::identity(entitlement, unit.status()?, artefact, unit.chain()?)?)
     }
 }
 

@@ -58,7 +58,10 @@ impl Factory {
     }
 
     fn export(&self, headquarters: &str) -> Result<proto::ExportBundleResponse, Status> {
-        let request = proto::ExportBundleRequest { headquarters: headquarters.to_owned() };
+        let request = proto::ExportBundleRequest {
+            headquarters: headquarters.to_owned(),
+            ..proto::ExportBundleRequest::default()
+        };
         self.site.call("auditor", "eve", "ExportBundle", &request)
     }
 }

@@ -3,10 +3,10 @@
 use mintmark_exchange::grant::{ConfirmProof, Grant, Terms};
 use mintmark_exchange::product::{Delivery, KeyOrigin, Product, Template};
 use mintmark_exchange::serial::{CheckDigit, SerialRule};
+use mintmark_exchange::standing::Audit;
 
 use crate::catalog::{Entitlement, LastBundle};
 use crate::proto;
-use crate::standing::Audit;
 
 /// The answer to an order.
 pub(crate) fn created(entitlement: &Entitlement, grant: &Grant) -> proto::CreateResponse {
@@ -48,6 +48,10 @@ pub(crate) fn summary(
         last_report: last.map(|last| last.report.clone()).unwrap_or_default(),
         last_bundle_ms: last.map_or(0, |last| last.made_at_ms),
         issued_at_ms: entitlement.issued_at_ms,
+        not_after_ms: entitlement.not_after_ms,
+        changes: entitlement.changes,
+        revoked: entitlement.revoked,
+        closed: entitlement.closed,
     }
 }
 

@@ -4,13 +4,13 @@ use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::order::SignedOrder;
 use mintmark_exchange::reconcile::SiteState;
+use mintmark_exchange::standing::{Granted, Reported, Standing, standing};
 use mintmark_exchange::unit::Counters;
 use mintmark_sdk::records::Table;
 use mintmark_sdk::{Digest, Error};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
-use crate::standing::{Granted, Reported, Standing, standing};
 
 /// An entitlement that was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +26,19 @@ pub(crate) struct Entitlement {
     /// The message that carries it, and its place in the stream to the site.
     pub(crate) file: String,
     pub(crate) sequence: u64,
+    /// Units credited, with those that were added.
     pub(crate) total: u64,
     pub(crate) audit_units: u64,
     pub(crate) audit_seconds: u64,
     pub(crate) issued_at_ms: u64,
     pub(crate) not_before_ms: u64,
+    /// As it was ordered last.
+    pub(crate) not_after_ms: u64,
+    /// Changes that were ordered.
+    pub(crate) changes: u32,
+    pub(crate) revoked: bool,
+    /// Whether the site's closing statement is here.
+    pub(crate) closed: bool,
 }
 
 /// What the newest clean bundle said about an entitlement.
@@ -41,6 +49,10 @@ pub(crate) struct LastBundle {
     /// When the site made it.
     pub(crate) made_at_ms: u64,
     pub(crate) counters: Counters,
+    /// Units ever credited, as far as the site had got.
+    pub(crate) limit: u64,
+    /// Whether the site says that nothing more can be reserved.
+    pub(crate) ended: bool,
 }
 
 /// By number, big-endian: so they are listed in the order in which they were granted.
@@ -51,6 +63,8 @@ const ORDERS: Table<u32> = Table::new("orders");
 const SITES: Table<u32> = Table::new("sites");
 /// By entitlement id.
 const LAST_BUNDLES: Table<LastBundle> = Table::new("last-bundles");
+/// Signed directives, by site, zero byte, entitlement, zero byte and number, big-endian.
+const DIRECTIVES: Table<Vec<u8>> = Table::new("directives");
 /// The products that there are grants of.
 const PRODUCTS: Table<()> = Table::new("products");
 
@@ -62,11 +76,12 @@ impl Entitlement {
     /// How the site stands with it.
     pub(crate) fn standing(&self, last: Option<&LastBundle>, now_ms: u64) -> Standing {
         let granted = Granted {
-            total: self.total,
+            limit: self.total,
             audit_units: self.audit_units,
             audit_seconds: self.audit_seconds,
             issued_at_ms: self.issued_at_ms,
             not_before_ms: self.not_before_ms,
+            closed: self.closed,
         };
         standing(&granted, last.map(LastBundle::reported).as_ref(), now_ms)
     }
@@ -81,9 +96,9 @@ impl LastBundle {
 
     fn reported(&self) -> Reported {
         Reported {
-            taken: self.taken(),
-            destroyed: self.counters.destroyed,
-            in_doubt: self.counters.in_doubt(),
+            counters: self.counters,
+            limit: self.limit,
+            ended: self.ended,
             made_at_ms: self.made_at_ms,
         }
     }
@@ -98,6 +113,35 @@ pub(crate) fn add(entitlement: &Entitlement, signed: &[u8]) -> Result<(), Error>
     SITES.put([site_prefix(&entitlement.site), number.to_be_bytes().to_vec()].concat(), &number)?;
     PRODUCTS.put(&entitlement.product, &())?;
     grant_blob(&entitlement.id).write(signed)
+}
+
+/// Remembers what became of an entitlement.
+pub(crate) fn update(entitlement: &Entitlement) -> Result<(), Error> {
+    ENTITLEMENTS.put(entitlement.number.to_be_bytes(), entitlement)
+}
+
+/// Remembers a signed directive about an entitlement.
+pub(crate) fn add_directive(of: &Entitlement, number: u32, signed: &[u8]) -> Result<(), Error> {
+    let key = [site_prefix(&of.site), site_prefix(&of.id), number.to_be_bytes().to_vec()].concat();
+    DIRECTIVES.put(key, &signed.to_vec())
+}
+
+/// All signed directives to a site.
+pub(crate) fn directives(site: &str) -> Result<Vec<SignedOrder>, Error> {
+    let prefix = site_prefix(site);
+    let mut all = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = DIRECTIVES.scan_prefix(&prefix, after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(all);
+        };
+        after = Some(last.clone());
+        for (_, signed) in page {
+            let order = SignedOrder::decode(&signed);
+            all.push(order.map_err(|_| Error::Malformed("a stored directive"))?);
+        }
+    }
 }
 
 /// The entitlement with this number.
@@ -214,7 +258,7 @@ fn site_prefix(site: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::memory::installed;
-    use crate::standing::Audit;
+    use mintmark_exchange::standing::Audit;
 
     fn entitlement(number: u32, site: &str) -> Entitlement {
         Entitlement {
@@ -231,6 +275,10 @@ mod tests {
             audit_seconds: 1,
             issued_at_ms: 0,
             not_before_ms: 0,
+            not_after_ms: 9,
+            changes: 0,
+            revoked: false,
+            closed: false,
         }
     }
 
@@ -266,11 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn directives_of_a_site_come_in_their_order_and_keep_sites_apart() {
+        let _records = installed();
+        let (a, ab) = ("spiffe://acme/site/a", "spiffe://acme/site/ab");
+        let signed = |number: u8| SignedOrder {
+            body: vec![number],
+            chain: vec![vec![1]],
+            signature: vec![2],
+        };
+        for (number, site) in [(2, a), (1, a), (3, ab)] {
+            let of = entitlement(1, site);
+            add_directive(&of, number.into(), &signed(number).encode()).unwrap();
+        }
+        assert_eq!(directives(a), Ok(vec![signed(1), signed(2)]));
+        assert_eq!(directives(ab), Ok(vec![signed(3)]));
+    }
+
+    #[test]
     fn a_bundle_changes_how_the_site_stands() {
         let granted = entitlement(1, "spiffe://acme/site/a");
         assert_eq!(granted.standing(None, 1_001).audit, Audit::Overdue);
         let counters = Counters { credited: 10, confirmed: 10, ..Counters::default() };
-        let last = LastBundle { report: String::new(), made_at_ms: 0, counters };
+        let last =
+            LastBundle { report: String::new(), made_at_ms: 0, counters, limit: 10, ended: false };
         assert_eq!(last.taken(), 10);
         assert_eq!(granted.standing(Some(&last), 1_001).audit, Audit::Complete);
     }

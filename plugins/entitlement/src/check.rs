@@ -1,5 +1,6 @@
 //! One step of reading a bundle's rows: the reconciliation of `exchange`, fed from records.
 
+use mintmark_exchange::order::DIRECTIVE;
 use mintmark_exchange::reconcile::{FeedError, Orders, Reconciler, World};
 use mintmark_sdk::{Error, Status};
 
@@ -47,12 +48,16 @@ pub(crate) fn check(
     Ok(reconciler)
 }
 
-/// What was granted to the site.
+/// What was granted to the site, and ordered since.
 fn granted(site: &str) -> Result<Orders, Error> {
     let mut orders = Orders::default();
     for entitlement in catalog::of_site(site)? {
         let grant = catalog::grant(&entitlement.id)?;
         orders.grants.insert(entitlement.id, grant);
+    }
+    for signed in catalog::directives(site)? {
+        let unreadable = |_| Error::Malformed("a stored directive");
+        orders.directives.insert(signed.digest(DIRECTIVE), signed.open().map_err(unreadable)?);
     }
     Ok(orders)
 }

@@ -23,6 +23,8 @@ pub(crate) fn conclude(bundle: &Bundle, judged: Judged) -> Result<StoredReport, 
                 report: report::id(&bundle.digest),
                 made_at_ms: sender.made_at_ms,
                 counters: of.counters,
+                limit: of.limit,
+                ended: of.revoked || of.closed,
             };
             remember(&of.entitlement, &last)?;
         }

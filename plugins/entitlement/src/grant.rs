@@ -7,11 +7,10 @@ use mintmark_sdk::key_sets::KeySet;
 use mintmark_sdk::keys::{Algorithm, Key, Operations, Recipients};
 use mintmark_sdk::messages::{self, Purpose, Sealed};
 use mintmark_sdk::transfers::{self, Exported, Proposal};
-use mintmark_sdk::{Absent, Digest, Error, Status, clock, peers};
+use mintmark_sdk::{Absent, Digest, Error, Status, peers};
 
 use crate::catalog::{self, Entitlement};
 use crate::order::Order;
-use crate::standing::Audit;
 
 /// The keys that go with a grant.
 struct Keys {
@@ -28,7 +27,6 @@ pub(crate) fn create(order: &Order) -> Result<Entitlement, Status> {
     if let Some(earlier) = catalog::by_order(&order.proposal.order)? {
         return repeated(earlier, &request);
     }
-    refuse_overdue(&site.cluster)?;
     let keys = make_keys(order, &site.cluster)?;
     let exported = transfers::export_grant(&Proposal {
         cluster: &site.cluster,
@@ -51,19 +49,6 @@ fn repeated(earlier: Entitlement, request: &Digest) -> Result<Entitlement, Statu
     }
     let message = "the order number was used for another request; use a new one";
     Err(Status::wrong_state(message).with_fact("entitlement", earlier.id))
-}
-
-/// A site that owes an audit gets nothing more.
-fn refuse_overdue(site: &str) -> Result<(), Status> {
-    let now_ms = clock::now();
-    for entitlement in catalog::of_site(site)? {
-        let last = catalog::last_bundle(&entitlement.id)?;
-        if entitlement.standing(last.as_ref(), now_ms).audit == Audit::Overdue {
-            let message = "the site owes an audit bundle; ingest it first";
-            return Err(Status::wrong_state(message).with_fact("entitlement", entitlement.id));
-        }
-    }
-    Ok(())
 }
 
 fn make_keys(order: &Order, site: &str) -> Result<Keys, Error> {
@@ -126,5 +111,9 @@ fn entry(
         audit_seconds: grant.terms.audit_return.seconds,
         issued_at_ms: grant.issued_at,
         not_before_ms: grant.terms.not_before,
+        not_after_ms: grant.terms.not_after,
+        changes: 0,
+        revoked: false,
+        closed: false,
     })
 }

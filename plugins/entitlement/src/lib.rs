@@ -7,7 +7,9 @@
 mod answer;
 mod blob;
 mod catalog;
+mod change;
 mod check;
+mod closing;
 mod conclude;
 mod grant;
 mod ingest;
@@ -20,7 +22,6 @@ mod register;
 mod report;
 mod service;
 mod signatures;
-mod standing;
 
 use mintmark_sdk::{Plugin, Status, register};
 

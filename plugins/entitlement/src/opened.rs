@@ -55,7 +55,8 @@ pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<()
         let signed = catalog::signed_grant(&entitlement.id)?;
         grants.push(SignedOrder::decode(&signed).map_err(|_| Error::Malformed("a stored grant"))?);
     }
-    let opened = OpenedHead { site: site.to_owned(), bundle: *bundle, made_at, grants };
+    let directives = catalog::directives(site)?;
+    let opened = OpenedHead { site: site.to_owned(), bundle: *bundle, made_at, grants, directives };
     let encoded = opened.encode().ok_or(Error::Malformed("the auditor's file"))?;
     head(bundle).write(&encoded)
 }

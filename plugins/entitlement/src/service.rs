@@ -9,7 +9,7 @@ use crate::ingest::{self, Step};
 use crate::order::Order;
 use crate::proto::{self, AuditService, EntitlementsService, find_device_request, show_request};
 use crate::report::{self, StoredReport};
-use crate::{answer, grant, opened, register};
+use crate::{answer, change, closing, grant, opened, register};
 
 /// Answers `mintmark.entitlement.v1.Entitlements`.
 pub(crate) struct Entitlements;
@@ -54,6 +54,17 @@ impl EntitlementsService for Entitlements {
             product_ca: grant.product_ca.unwrap_or_default(),
             batch_ca: grant.batch_ca.unwrap_or_default(),
         })
+    }
+
+    fn change(&self, request: proto::ChangeRequest) -> Result<proto::ChangeResponse, Status> {
+        change::order(request)
+    }
+
+    fn import_closing(
+        &self,
+        request: proto::ImportClosingRequest,
+    ) -> Result<proto::ImportClosingResponse, Status> {
+        closing::import(&request.file_id)
     }
 }
 
@@ -187,6 +198,6 @@ fn device((unit, record): (UnitRef, UnitRecord)) -> proto::Device {
     }
 }
 
-fn invalid(message: &str) -> Status {
+pub(crate) fn invalid(message: &str) -> Status {
     Status::invalid("INVALID_ARGUMENT", message)
 }

@@ -32,6 +32,8 @@ pub struct Checkpoint {
     pub clock_suspect: bool,
     /// How often the host started, in this incarnation.
     pub boots: u64,
+    /// The epoch of headquarters' stream that the site is in.
+    pub applied_epoch: u64,
     /// The last sequence of headquarters' stream that the site applied; zero for none.
     pub applied_sequence: u64,
     /// The last head of headquarters' ledger that the site saw.
@@ -58,6 +60,10 @@ pub struct EntitlementCounters {
     pub counters: Counters,
     /// Units ever drawn: the number of the next one.
     pub drawn: u64,
+    /// Units ever credited, whatever was taken back since: unit numbers are below.
+    pub limit: u64,
+    /// True once nothing more can be reserved, for ever.
+    pub ended: bool,
 }
 
 /// The only version of a checkpoint.

@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod certificate;
 pub mod charter;
 pub mod checkpoint;
+pub mod closing;
 pub mod directive;
 pub mod grant;
 pub mod identity;
@@ -28,6 +29,7 @@ pub mod receipt;
 pub mod reconcile;
 pub mod row;
 pub mod serial;
+pub mod standing;
 pub mod unit;
 pub mod verify;
 

@@ -44,6 +44,8 @@ pub enum Purpose {
     Directive,
     /// Both ways: certificates. Signed by custody and not sealed.
     Identity,
+    /// Site → headquarters: the end of an entitlement.
+    Closing,
 }
 
 /// How a message is sealed. Fixed by the recipient's certificate: one key, one suite.
@@ -134,14 +136,22 @@ impl Purpose {
             Self::Receipt => "receipt",
             Self::Directive => "directive",
             Self::Identity => "identity",
+            Self::Closing => "closing",
         }
     }
 
     /// The purpose with this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Entitlement, Self::Bundle, Self::Receipt, Self::Directive, Self::Identity]
-            .into_iter()
-            .find(|purpose| purpose.name() == name)
+        [
+            Self::Entitlement,
+            Self::Bundle,
+            Self::Receipt,
+            Self::Directive,
+            Self::Identity,
+            Self::Closing,
+        ]
+        .into_iter()
+        .find(|purpose| purpose.name() == name)
     }
 }
 

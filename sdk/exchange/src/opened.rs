@@ -30,6 +30,8 @@ pub struct OpenedHead {
     pub made_at: u64,
     /// The grants of the site, each signed under [`GRANT`](crate::order::GRANT).
     pub grants: Vec<SignedOrder>,
+    /// The directives to the site, each signed under [`DIRECTIVE`](crate::order::DIRECTIVE).
+    pub directives: Vec<SignedOrder>,
 }
 
 /// The first bytes of an opened bundle.
@@ -69,7 +71,7 @@ impl OpenedHead {
             usize::try_from(u32::from_be_bytes(length)).map_err(|_| DecodeError::TooLong)?;
         let (head, body) = rest.split_at_checked(length).ok_or(DecodeError::Malformed)?;
         let head: Self = canonical::decode(head, HEAD_BYTES_MAX)?;
-        let bounded = head.grants.iter().all(SignedOrder::is_bounded);
+        let bounded = head.grants.iter().chain(&head.directives).all(SignedOrder::is_bounded);
         if bounded { Ok((head, body)) } else { Err(DecodeError::TooLong) }
     }
 }
@@ -80,11 +82,13 @@ mod tests {
 
     fn head() -> OpenedHead {
         let grant = SignedOrder { body: vec![1], chain: vec![vec![2]], signature: vec![3] };
+        let directive = SignedOrder { body: vec![4], ..grant.clone() };
         OpenedHead {
             site: "spiffe://acme/site/shenzhen".to_owned(),
             bundle: [4; 32],
             made_at: 5,
             grants: vec![grant],
+            directives: vec![directive],
         }
     }
 

@@ -46,6 +46,25 @@ pub struct ReceiptMessageBody {
     pub order: Vec<u8>,
 }
 
+/// The body of a message with the purpose `directive`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectiveMessageBody {
+    /// 1.
+    pub version: u16,
+    /// An encoded [`SignedOrder`](crate::SignedOrder) under
+    /// [`DIRECTIVE`](crate::order::DIRECTIVE).
+    pub order: Vec<u8>,
+}
+
+/// The body of a message with the purpose `closing`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosingMessageBody {
+    /// 1.
+    pub version: u16,
+    /// An encoded [`SignedOrder`](crate::SignedOrder) under [`CLOSING`](crate::order::CLOSING).
+    pub order: Vec<u8>,
+}
+
 /// The only version of a proposal and of the bodies.
 pub const VERSION: u16 = 1;
 /// Most bytes of a proposal.
@@ -104,6 +123,32 @@ impl ReceiptMessageBody {
     }
 }
 
+impl DirectiveMessageBody {
+    /// The canonical encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        canonical::encode(self)
+    }
+
+    /// Decodes a body strictly.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let body: Self = canonical::decode(bytes, ORDER_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX)?;
+        known(body.version, body)
+    }
+}
+
+impl ClosingMessageBody {
+    /// The canonical encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        canonical::encode(self)
+    }
+
+    /// Decodes a body strictly.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let body: Self = canonical::decode(bytes, ORDER_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX)?;
+        known(body.version, body)
+    }
+}
+
 fn known<T>(version: u16, value: T) -> Result<T, DecodeError> {
     if version == VERSION { Ok(value) } else { Err(DecodeError::UnknownVersion) }
 }
@@ -125,6 +170,8 @@ mod tests {
         let bytes = ReceiptMessageBody { version: 1, order: vec![7; 40] }.encode();
         for end in 0..bytes.len() {
             assert!(ReceiptMessageBody::decode(&bytes[..end]).is_err(), "{end}");
+            assert!(DirectiveMessageBody::decode(&bytes[..end]).is_err(), "{end}");
+            assert!(ClosingMessageBody::decode(&bytes[..end]).is_err(), "{end}");
         }
     }
 }

@@ -216,6 +216,7 @@ impl Reconciler {
                     retries: state.retries,
                     attempts_failed: state.attempts_failed,
                     reserved_in_bundle: state.reserved_in_bundle,
+                    limit: state.unit_limit,
                     revoked: state.revoked,
                     closed: state.closed,
                 }

@@ -57,6 +57,10 @@ pub struct AllotmentStatus {
     pub since_receipt: u64,
     /// Site time at which reservations stop without a receipt.
     pub receipt_due: Timestamp,
+    /// The end of the window, as directives have made it.
+    pub not_after: Timestamp,
+    /// Units ever credited, whatever was taken back since: unit numbers are below.
+    pub limit: u64,
 }
 
 impl AllotmentStatus {

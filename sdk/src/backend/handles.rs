@@ -87,6 +87,7 @@ resource! {
     /// A unit.
     UnitHandle {
         status() -> Result<UnitStatus, Error>;
+        chain() -> Result<Vec<Vec<u8>>, Error>;
         artefact() -> Result<Option<Artefact>, Error>;
         certify_csr(request: &Csr, fields: &Fields) -> Result<Artefact, Error>;
         seal_to_device(request: &Csr, fields: &Fields) -> Result<Artefact, Error>;

@@ -9,12 +9,12 @@ use crate::{
     error::Error,
     key_sets::KeySet,
     keys::{Key, KeyPolicy, Recipients},
-    ledger::{Page, Position, VerifiedCheckpoint},
+    ledger::{Checkpoints, Page, Position, VerifiedCheckpoint},
     log::Level,
     messages::{Opened, Purpose, Writer},
     peers::Identity,
     records::Entry,
-    transfers::{Exported, Imported, Proposal, Receipt},
+    transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt},
 };
 
 /// The answer of a backend that leaves a function out.
@@ -154,6 +154,15 @@ interface! {
         import_grant(order: &[u8]) -> Imported;
         export_receipt(bundle: &Digest, checkpoints: &[Vec<u8>], verdict: &str) -> Vec<u8>;
         import_receipt(order: &[u8]) -> Receipt;
+        export_directive(
+            site: &str,
+            entitlement: &str,
+            change: &[u8],
+            product_ca: Option<&Key>
+        ) -> Vec<u8>;
+        import_directive(order: &[u8]) -> AppliedDirective;
+        export_closing(entitlement: &str) -> Vec<u8>;
+        import_closing(order: &[u8]) -> Vec<u8>;
     }
 }
 
@@ -161,7 +170,7 @@ interface! {
     /// The host's append-only log.
     Ledger {
         note(text: &str) -> ();
-        checkpoints() -> Vec<Vec<u8>>;
+        checkpoints(after: Option<u64>, limit_bytes: u64) -> Checkpoints;
         read(node: &str, after: u64, limit_bytes: u32) -> Page;
         verify_checkpoint(checkpoint: &[u8]) -> VerifiedCheckpoint;
         held_heads(cluster: &str) -> Vec<Position>;

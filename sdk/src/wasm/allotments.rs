@@ -57,6 +57,10 @@ impl backend::UnitHandle for Unit {
         Ok(self.0.status()?.into())
     }
 
+    fn chain(&self) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(self.0.chain()?)
+    }
+
     fn artefact(&self) -> Result<Option<Artefact>, Error> {
         Ok(self.0.artefact()?.map(Into::into))
     }
@@ -106,15 +110,22 @@ impl backend::UnitHandle for Unit {
 
 impl From<wit::AllotmentStatus> for AllotmentStatus {
     fn from(status: wit::AllotmentStatus) -> Self {
-        let wit::AllotmentStatus { grant, state, counters, since_receipt, receipt_due } = status;
-        let state = match state {
+        let state = match status.state {
             wit::AllotmentState::Active => AllotmentState::Active,
             wit::AllotmentState::Paused => AllotmentState::Paused,
             wit::AllotmentState::Exhausted => AllotmentState::Exhausted,
             wit::AllotmentState::Revoked => AllotmentState::Revoked,
             wit::AllotmentState::Closed => AllotmentState::Closed,
         };
-        Self { grant, state, counters: counters.into(), since_receipt, receipt_due }
+        Self {
+            grant: status.grant,
+            state,
+            counters: status.counters.into(),
+            since_receipt: status.since_receipt,
+            receipt_due: status.receipt_due,
+            not_after: status.not_after,
+            limit: status.limit,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     backend,
     bindings::mintmark::host::ledger as wit,
     error::Error,
-    ledger::{Page, Position, VerifiedCheckpoint},
+    ledger::{Checkpoints, Page, Position, VerifiedCheckpoint},
 };
 
 impl backend::Ledger for Host {
@@ -13,8 +13,9 @@ impl backend::Ledger for Host {
         Ok(wit::note(text)?)
     }
 
-    fn checkpoints(&self) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(wit::checkpoints()?)
+    fn checkpoints(&self, after: Option<u64>, limit_bytes: u64) -> Result<Checkpoints, Error> {
+        let wit::Checkpointed { orders, more } = wit::checkpoints(after, limit_bytes)?;
+        Ok(Checkpoints { orders, more })
     }
 
     fn read(&self, node: &str, after: u64, limit_bytes: u32) -> Result<Page, Error> {

@@ -5,7 +5,8 @@ use crate::{
     Digest, backend,
     bindings::mintmark::host::transfers as wit,
     error::Error,
-    transfers::{Exported, Imported, Proposal, Receipt},
+    keys::Key,
+    transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt},
 };
 
 impl backend::Transfers for Host {
@@ -38,5 +39,29 @@ impl backend::Transfers for Host {
     fn import_receipt(&self, order: &[u8]) -> Result<Receipt, Error> {
         let wit::Receipt { body, entitlements } = wit::import_receipt(order)?;
         Ok(Receipt { body, entitlements })
+    }
+
+    fn export_directive(
+        &self,
+        site: &str,
+        entitlement: &str,
+        change: &[u8],
+        product_ca: Option<&Key>,
+    ) -> Result<Vec<u8>, Error> {
+        let product_ca = product_ca.map(|key| &key.handle.0);
+        Ok(wit::export_directive(site, entitlement, change, product_ca)?)
+    }
+
+    fn import_directive(&self, order: &[u8]) -> Result<AppliedDirective, Error> {
+        let wit::AppliedDirective { body, applied } = wit::import_directive(order)?;
+        Ok(AppliedDirective { body, applied })
+    }
+
+    fn export_closing(&self, entitlement: &str) -> Result<Vec<u8>, Error> {
+        Ok(wit::export_closing(entitlement)?)
+    }
+
+    fn import_closing(&self, order: &[u8]) -> Result<Vec<u8>, Error> {
+        Ok(wit::import_closing(order)?)
     }
 }

@@ -9,8 +9,8 @@ use mintmark_custody::{Digest, PluginClaims, Slot, SlotKind};
 use mintmark_model::{Algorithm, Operation, Operations, Role};
 use serde::Deserialize;
 
-const PURPOSES: &[&str] = &["entitlement", "bundle", "receipt", "directive"];
-const TRANSFERS: &[&str] = &["grant", "import", "receipt"];
+const PURPOSES: &[&str] = &["entitlement", "bundle", "receipt", "directive", "closing"];
+const TRANSFERS: &[&str] = &["grant", "import", "receipt", "directive", "closing"];
 
 /// The deadline of a plugin that asks for none.
 const DEADLINE_MS: u64 = 5_000;

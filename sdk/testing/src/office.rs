@@ -2,9 +2,14 @@
 
 use mintmark_exchange::bundle::{BundleHead, FrameReader};
 use mintmark_exchange::canonical::decode;
+use mintmark_exchange::closing::ClosingStatement;
+use mintmark_exchange::directive::Change;
 use mintmark_exchange::grant::{AuditReturn, ConfirmProof, Rate, Terms};
 use mintmark_exchange::product::{Delivery, KeyOrigin, Product, Template};
-use mintmark_exchange::proposal::{EntitlementBody, GrantProposal, ReceiptMessageBody, VERSION};
+use mintmark_exchange::proposal::{
+    ClosingMessageBody, DirectiveMessageBody, EntitlementBody, GrantProposal, ReceiptMessageBody,
+    VERSION,
+};
 use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_sdk::certificates::{create_batch_key, create_product_ca};
 use mintmark_sdk::key_sets::KeySet;
@@ -93,6 +98,46 @@ impl Office {
         let file = hq.stage(bundle);
         let receipt = hq.run::<Self, _>("auditor", "auditor", || acknowledge(&file))?;
         hq.fetch(&receipt)
+    }
+}
+
+impl Office {
+    /// Orders a change of an entitlement; gives the file to carry to its site.
+    ///
+    /// # Errors
+    /// Those of headquarters' host.
+    pub fn change(
+        hq: &TestHost,
+        site: &str,
+        plugin: &str,
+        entitlement: &str,
+        change: &Change,
+    ) -> Result<Vec<u8>, Status> {
+        let file = hq.run::<Self, _>("admin", "admin", || {
+            let ca = Key::open("product-thermostat-2").or_absent()?;
+            let ca = ca.filter(|_| matches!(change, Change::Extend { units: 1.., .. }));
+            let order = transfers::export_directive(site, entitlement, change, ca.as_ref())?;
+            let body = DirectiveMessageBody { version: VERSION, order };
+            send(Purpose::Directive, site, plugin, &body.encode())
+        })?;
+        hq.fetch(&file)
+    }
+
+    /// Takes a site's closing statement.
+    ///
+    /// # Errors
+    /// Those of headquarters' host.
+    pub fn take_closing(hq: &TestHost, closing: &[u8]) -> Result<ClosingStatement, Status> {
+        let file = hq.stage(closing);
+        hq.run::<Self, _>("auditor", "auditor", || {
+            let message = messages::open(Purpose::Closing, &file)?;
+            let body = ClosingMessageBody::decode(&message.read_all(1 << 22)?)
+                .map_err(|_| Error::Malformed("the closing's body"))?;
+            let body = transfers::import_closing(&body.order)?;
+            message.accept()?;
+            let statement = decode(&body, 1 << 22);
+            Ok(statement.map_err(|_| Error::Malformed("the closing statement"))?)
+        })
     }
 }
 

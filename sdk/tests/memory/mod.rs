@@ -313,6 +313,10 @@ impl UnitHandle for OneUnit {
         })
     }
 
+    fn chain(&self) -> Result<Vec<Vec<u8>>, Error> {
+        not_here()
+    }
+
     fn artefact(&self) -> Result<Option<Artefact>, Error> {
         not_here()
     }

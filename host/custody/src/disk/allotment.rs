@@ -11,12 +11,28 @@ pub(crate) struct AllotmentRecord {
     /// The plugin that imported it.
     pub(crate) plugin: String,
     pub(crate) imported_at: u64,
-    /// Whether and how it ended: 0 not, 1 revoked, 2 closed.
+    /// Whether and how it ended: 0 not, 1 revoked, 2 closed, 3 revoked and then closed.
     pub(crate) end: u8,
     /// Units drawn up to the heads of the newest receipt.
     pub(crate) receipted_drawn: u64,
     /// Site time at which reservations stop without a further receipt.
     pub(crate) receipt_due: u64,
+    /// What directives changed of the grant's terms.
+    pub(crate) orders: OrdersRecord,
+}
+
+/// What directives made of an allotment's terms; the grant itself stays as it was signed.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct OrdersRecord {
+    /// The number of the last directive that was acted on.
+    pub(crate) number: u32,
+    /// Units that were added.
+    pub(crate) extended: u64,
+    /// The end of the window, where it is another one.
+    pub(crate) not_after: Option<u64>,
+    /// Certificates of the batch CA for the units that were added, each with the number of the
+    /// first unit that it does not cover.
+    pub(crate) batch_cas: Vec<(u64, Vec<u8>)>,
 }
 
 /// A unit.

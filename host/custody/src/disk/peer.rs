@@ -46,8 +46,10 @@ pub(crate) struct StreamRecord {
     pub(crate) digest: [u8; 32],
     /// At a site: the last head of headquarters that it saw.
     pub(crate) head: Option<HeldRecord>,
-    /// At headquarters: the last sequence that the site's checkpoints acknowledged.
-    pub(crate) acknowledged: u64,
+    /// At headquarters: the epoch of the store that sends; a restored store has another one.
+    pub(crate) store_epoch: u64,
+    /// At headquarters: the epoch that people approved, until a bundle of the site opens it.
+    pub(crate) approved: Option<u64>,
 }
 
 /// A message that was sent to a site.
@@ -72,7 +74,18 @@ pub(crate) struct HeldRecord {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct ExportRecord {
     pub(crate) hash: [u8; 32],
+    /// From when on the time until the next receipt runs.
     pub(crate) made_at: u64,
-    /// Units drawn so far, by entitlement.
-    pub(crate) drawn: Vec<(String, u64)>,
+    /// The counters at its last row, by entitlement.
+    pub(crate) counters: Vec<ExportedCounters>,
+}
+
+/// The counters of an allotment at the end of a checkpoint.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ExportedCounters {
+    pub(crate) entitlement: String,
+    /// In row order.
+    pub(crate) counters: [u64; 10],
+    pub(crate) limit: u64,
+    pub(crate) ended: bool,
 }

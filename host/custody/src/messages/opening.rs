@@ -148,9 +148,17 @@ impl Call {
         for place in &places {
             reads.push((place.clone(), self.view.peek_versioned(place).await?.1));
         }
+        let before = self.stream_record(&opened.sender.cluster).await?.epoch;
         let moved = self.take_from_stream(&opened.sender, stream, opened.digest).await?;
         let heard_ms = self.hear(stream.sent_at).await?;
         let message = MessageRecord { open_again: true, ..self.message_record(opened) };
+        let mut events = vec![opened_event(opened, Some(stream.sequence))];
+        if moved.epoch != before {
+            let peer = opened.sender.cluster.clone();
+            let begun = Event::StreamOpened { peer, epoch: moved.epoch };
+            self.record(begun.clone());
+            events.push(begun);
+        }
         let [at_stream, at_message, heard] = places;
         self.arrival = Some(Arrival {
             reads,
@@ -159,7 +167,7 @@ impl Call {
                 (at_message, disk::write(message)),
                 (heard, disk::write(heard_ms)),
             ],
-            event: opened_event(opened, Some(stream.sequence)),
+            events,
             sent_at: stream.sent_at,
         });
         Ok(())
@@ -258,7 +266,8 @@ impl Call {
         let measurement = chain.measurement().ok_or_else(untrusted)?;
         let peer = self.peer_record(&cluster).await?;
         let charter = &self.host.identity.charter;
-        let by_charter = purpose != Purpose::Bundle
+        let from_site = sender_role(purpose) == Some(mintmark_pki::ClusterRole::Site);
+        let by_charter = !from_site
             && (charter.trusted_plugins.iter())
                 .any(|trusted| trusted.plugin == plugin && trusted.measurement == measurement);
         let by_peer = peer.as_ref().is_some_and(|peer| {

@@ -96,7 +96,8 @@ impl Call {
         let recipient = first_key(&peer.encryption, self.now_ms())?;
         let keys = self.plugin_keys().await?;
         let stream = self.next_in_stream(&writer.cluster).await?;
-        let sequence = stream.as_ref().map(|stream| stream.sequence);
+        let place = stream.as_ref().map(|stream| (stream.epoch, stream.sequence));
+        let sequence = place.map(|(_, sequence)| sequence);
         let header = Header {
             purpose: writer.purpose,
             message_id: random::array(),
@@ -110,7 +111,7 @@ impl Call {
         let assembled = assemble(&header, &recipient, &writer.body, &keys)?;
         let file = self.stage(&assembled.content).await?;
         let digest = assembled.digest;
-        self.sent_in_stream(&writer.cluster, sequence, writer.purpose, &file, &digest).await?;
+        self.sent_in_stream(&writer.cluster, place, writer.purpose, &file, &digest).await?;
         self.record(Event::MessageSealed {
             purpose: writer.purpose,
             peer: writer.cluster,

@@ -21,7 +21,14 @@ impl Call {
         if !self.host.identity.is_headquarters() {
             return Ok(None);
         }
-        let last = self.stream_record(site).await?;
+        let known: Option<StreamRecord> = self.read(&stream_place(site)).await?;
+        let last = match known {
+            Some(record) => {
+                self.refuse_stale(&record)?;
+                record
+            }
+            None => StreamRecord { epoch: self.first_epoch(), ..StreamRecord::default() },
+        };
         let identity = &self.host.identity;
         let head = self.view.position().head(&identity.node).map(|head| HeadRef {
             node: head.node.clone(),
@@ -44,33 +51,6 @@ impl Call {
         }))
     }
 
-    /// Keeps a message until the site's checkpoints acknowledge it.
-    pub(crate) async fn sent_in_stream(
-        &mut self,
-        site: &str,
-        sequence: Option<u64>,
-        purpose: Purpose,
-        file: &str,
-        digest: &Digest,
-    ) -> Result<(), Refusal> {
-        let Some(sequence) = sequence else { return Ok(()) };
-        let mut record = self.stream_record(site).await?;
-        record.sequence = sequence;
-        record.digest = *digest;
-        self.view.write(stream_place(site), record);
-        let place = tables::pair(tables::OUTBOX, site, sequence.to_be_bytes());
-        self.view.write(
-            place,
-            OutboxRecord {
-                purpose: purpose.name().to_owned(),
-                file: file.to_owned(),
-                digest: *digest,
-                made_at: self.began.site_ms,
-            },
-        );
-        Ok(())
-    }
-
     /// Whether a message is the next one of its sender's stream, and meant for this very ledger.
     pub(crate) async fn check_stream(
         &mut self,
@@ -79,16 +59,19 @@ impl Call {
         digest: &Digest,
     ) -> Result<(), Refusal> {
         let stream = match (&header.host.stream, header.purpose) {
-            (None, Purpose::Bundle) => return Ok(()),
-            (Some(stream), purpose) if purpose != Purpose::Bundle => stream,
+            (None, purpose) if !is_headquarters(purpose) => return Ok(()),
+            (Some(stream), purpose) if is_headquarters(purpose) => stream,
             _ => return Err(untrusted()),
         };
         let last = self.stream_record(&sender.cluster).await?;
         let expected = last.sequence + 1;
-        let in_order = stream.epoch == last.epoch
+        let follows = stream.epoch == last.epoch
             && stream.sequence == expected
             && stream.previous == last.digest;
-        if !in_order {
+        // Headquarters was restored, and begins again.
+        let begins =
+            stream.epoch > last.epoch && stream.sequence == 1 && stream.previous == [0; 32];
+        if !follows && !begins {
             tracing::warn!(digest = %hex::encode(digest), "a message is out of order");
             let detail = format!("Message {} came where {expected} is expected.", stream.sequence);
             return Err(Refusal::new(Reason::OutOfOrder, detail)
@@ -109,6 +92,7 @@ impl Call {
         digest: Digest,
     ) -> Result<StreamRecord, Refusal> {
         let mut record = self.stream_record(&sender.cluster).await?;
+        record.epoch = stream.epoch;
         record.sequence = stream.sequence;
         record.digest = digest;
         record.head = stream.head.as_ref().map(held_record);
@@ -213,7 +197,12 @@ impl Call {
     }
 }
 
-pub(super) fn stream_place(cluster: &str) -> Key {
+/// Whether headquarters sends messages of a purpose.
+fn is_headquarters(purpose: Purpose) -> bool {
+    super::sender_role(purpose) == Some(mintmark_pki::ClusterRole::Headquarters)
+}
+
+pub(crate) fn stream_place(cluster: &str) -> Key {
     Key::new(tables::STREAMS, cluster.as_bytes())
 }
 

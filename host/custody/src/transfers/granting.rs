@@ -11,13 +11,16 @@ use mintmark_exchange::order::GRANT;
 use mintmark_exchange::product::KeyOrigin;
 use mintmark_exchange::proposal::GrantProposal;
 use mintmark_exchange::row::Event;
+use mintmark_exchange::standing::Audit;
 use mintmark_model::policy::Content;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::device::batch_ca;
-use mintmark_store::Key;
+use mintmark_store::{Key, Range};
 
 use super::PACKAGE_INFO;
 use crate::call::Call;
+use crate::disk;
+use crate::disk::granted::{CreditRecord, GrantedRecord};
 use crate::disk::key::KeyKind;
 use crate::keys::{OpenKey, OpenKeySet};
 use crate::peers::first_key;
@@ -33,6 +36,8 @@ struct GrantKeys {
     product_ca: Option<LoadedKey>,
     batch: Option<LoadedKey>,
     set: Option<LoadedKey>,
+    /// The batch CA's public key.
+    batch_key: Option<Vec<u8>>,
 }
 
 /// The certificates of product CA and batch CA.
@@ -65,7 +70,9 @@ impl Call {
         }
         let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
-        self.check_credit(&recipient, &proposal).await?;
+        self.refuse_overdue(&recipient).await?;
+        let entitlement = format!("ent-{}", hex::encode(random::array::<8>()));
+        self.check_credit(&recipient, &proposal, &entitlement).await?;
         let transfer = first_key(&peer.transfer, self.now_ms())?;
         let mut keys = self.grant_keys(product_ca, batch_key, key_set).await?;
         check_keys(&proposal, &keys)?;
@@ -73,7 +80,7 @@ impl Call {
         let authorities = self.certify_batch(&keys, &proposal, number)?;
         let mut grant = Grant {
             version: 1,
-            entitlement: format!("ent-{}", hex::encode(random::array::<8>())),
+            entitlement,
             number,
             order: proposal.order,
             exporter: self.host.identity.uri(),
@@ -101,29 +108,65 @@ impl Call {
         grant.packages = listed;
         let checked = grant.check().map_err(|error| terms_invalid(&error));
         self.whole(checked)?;
+        let batch_key = keys.batch_key.take();
+        let place = tables::pair(tables::GRANTED, &grant.recipient, &grant.entitlement);
+        self.view.write(place, GrantedRecord::of(&grant, batch_key));
         Ok(self.sign_grant(&grant, packages))
     }
 
-    /// Counts what a site is credited of a product in thirty days; beyond the threshold people
-    /// must agree, however many orders it is cut into.
-    async fn check_credit(&mut self, site: &str, proposal: &GrantProposal) -> Result<(), Refusal> {
-        let place = tables::pair(tables::CREDITS, site, &proposal.product.id);
-        let mut credits: Vec<(u64, u64)> = self.read(&place).await?.unwrap_or_default();
-        let since = self.now_ms().saturating_sub(CREDIT_WINDOW_MS);
-        credits.retain(|(at, _)| *at > since);
-        credits.push((self.now_ms(), proposal.terms.total));
-        let sum = credits.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
-        let most = self.host.settings.approval_units;
-        if sum > most {
-            let act = Act::Order {
-                order: proposal.order.clone(),
-                recipient: site.to_owned(),
-                proposal: mintmark_crypto::digest::sha256(&proposal.encode()),
-                total: proposal.terms.total,
-            };
-            self.require_approvals(&act).await?;
+    /// Beyond the threshold people must agree, however many orders it is cut into.
+    async fn check_credit(
+        &mut self,
+        site: &str,
+        proposal: &GrantProposal,
+        entitlement: &str,
+    ) -> Result<(), Refusal> {
+        let total = proposal.terms.total;
+        let sum = self.credit(site, &proposal.product.id, total, entitlement).await?;
+        if sum <= self.host.settings.approval_units {
+            return Ok(());
         }
+        let act = Act::Order {
+            order: proposal.order.clone(),
+            recipient: site.to_owned(),
+            proposal: mintmark_crypto::digest::sha256(&proposal.encode()),
+            total,
+        };
+        self.require_approvals(&act).await
+    }
+
+    /// Credits a site with units; says how many of the product it was credited in thirty days.
+    pub(super) async fn credit(
+        &mut self,
+        site: &str,
+        product: &str,
+        units: u64,
+        entitlement: &str,
+    ) -> Result<u64, Refusal> {
+        let place = tables::pair(tables::CREDITS, site, product);
+        let mut credits: Vec<CreditRecord> = self.read(&place).await?.unwrap_or_default();
+        let at = self.now_ms();
+        let since = at.saturating_sub(CREDIT_WINDOW_MS);
+        credits.retain(|credit| credit.at > since);
+        credits.push(CreditRecord { at, units, entitlement: entitlement.to_owned() });
+        let sum = credits.iter().fold(0_u64, |sum, credit| sum.saturating_add(credit.units));
         self.view.write(place, credits);
+        Ok(sum)
+    }
+
+    /// A site that owes an audit gets nothing more.
+    async fn refuse_overdue(&mut self, site: &str) -> Result<(), Refusal> {
+        let now_ms = self.now_ms();
+        let range = Range::all(tables::GRANTED, tables::prefix(site, b""));
+        for (key, value) in self.view.peek_range(&range).await? {
+            let record: GrantedRecord = disk::read(&value)?;
+            if record.standing(now_ms).audit == Audit::Overdue {
+                let entitlement = String::from_utf8_lossy(&key.key[site.len() + 1..]);
+                let detail =
+                    format!("The site owes an audit bundle about {entitlement}; ingest it first.");
+                return Err(Refusal::new(Reason::ReceiptOverdue, detail));
+            }
+        }
         Ok(())
     }
 
@@ -133,12 +176,14 @@ impl Call {
         batch_key: Option<&OpenKey>,
         key_set: Option<&OpenKeySet>,
     ) -> Result<GrantKeys, Refusal> {
-        let mut keys = GrantKeys { product_ca: None, batch: None, set: None };
+        let mut keys = GrantKeys { product_ca: None, batch: None, set: None, batch_key: None };
         if let Some(key) = product_ca {
             keys.product_ca = Some(self.load_key(&key.name).await?);
         }
         if let Some(key) = batch_key {
-            keys.batch = Some(self.load_key(&key.name).await?);
+            let batch = self.load_key(&key.name).await?;
+            keys.batch_key.clone_from(&batch.record.public_key);
+            keys.batch = Some(batch);
         }
         if let Some(set) = key_set {
             keys.set = Some(self.load_key(&set.name).await?);

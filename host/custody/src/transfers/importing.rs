@@ -14,8 +14,8 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::{Key, Range};
 
 use super::{PACKAGE_INFO, granting::terms_invalid};
-use crate::call::{Call, PendingRow};
-use crate::disk::allotment::AllotmentRecord;
+use crate::call::{Call, Credit, PendingRow};
+use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::key::KeyKind;
 use crate::disk::time::WindowsRecord;
 use crate::escrows::windows_place;
@@ -200,12 +200,13 @@ impl Call {
             end: 0,
             receipted_drawn: 0,
             receipt_due: self.latest_ms().saturating_add(seconds.saturating_mul(1_000)),
+            orders: OrdersRecord::default(),
         };
         self.view.write(tables::pair(tables::ALLOTMENTS, &plugin, &grant.entitlement), record);
         let nothing = Held { drawn: 0, units: vec![0; grant.terms.rates.len()] };
         let windows = WindowsRecord::new(self.host.identity.incarnation, &nothing);
         self.view.write(windows_place(&grant.entitlement), windows);
-        self.credits.push((grant.entitlement.clone(), grant.terms.total));
+        self.credits.push(Credit::added(grant, grant.terms.total));
         let event = Event::GrantImported {
             entitlement: grant.entitlement.clone(),
             number: grant.number,

@@ -14,7 +14,7 @@ use mintmark_store::Key;
 
 use crate::call::Call;
 use crate::disk::allotment::AllotmentRecord;
-use crate::disk::peer::{ExportRecord, HeldRecord};
+use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord};
 use crate::host::untrusted;
 use crate::messages::stream::held_record;
 use crate::types::{Digest, ImportedReceipt, VerifiedCheckpoint};
@@ -62,6 +62,7 @@ impl Call {
             exported_at: verified.iter().map(|one| one.made_at).min().unwrap_or_default(),
             holds: first.counters.iter().map(holding).collect(),
         };
+        self.note_reported(&site, first).await?;
         for checkpoint in &verified {
             self.hold(&site, checkpoint).await?;
         }
@@ -150,10 +151,7 @@ impl Call {
         if newer {
             self.view.write(place, held_record(&head_of(checkpoint)));
         }
-        let mut stream = self.stream_record(site).await?;
-        stream.acknowledged = stream.acknowledged.max(checkpoint.applied_sequence);
-        self.write_stream(site, stream);
-        Ok(())
+        self.acknowledged(site, checkpoint).await
     }
 
     /// Renews the leases that the export at `head` is the base of.
@@ -175,9 +173,9 @@ impl Call {
             if grant.exporter != body.exporter {
                 continue;
             }
-            let drawn = export.drawn.iter().find(|(id, _)| *id == grant.entitlement);
+            let said = export.counters.iter().find(|one| one.entitlement == grant.entitlement);
             let lease = Lease {
-                receipted_drawn: drawn.map_or(0, |(_, drawn)| *drawn),
+                receipted_drawn: said.map_or(0, ExportedCounters::drawn),
                 due: export
                     .made_at
                     .saturating_add(grant.terms.audit_return.seconds.saturating_mul(1_000)),

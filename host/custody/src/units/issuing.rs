@@ -23,6 +23,7 @@ use crate::call::Call;
 use crate::disk::allotment::{ArtefactRecord, KeptRecord, SealedKeyRecord};
 use crate::disk::host::UserRecord;
 use crate::permit::{Certify, Derive};
+use crate::transfers::batch_ca_of;
 use crate::types::{Artefact, SealedKey};
 use crate::{escrows, keys, tables};
 
@@ -267,7 +268,9 @@ impl Call {
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let grant = Arc::clone(&unit.grant);
         let Some(template) = &grant.product.template else { return Ok(None) };
-        let batch_ca = grant.batch_ca.as_ref().ok_or_else(|| Refusal::not_found("batch CA"))?;
+        let record = self.allotment_record(&grant).await?;
+        let batch_ca = batch_ca_of(&record, &grant, unit.number);
+        let batch_ca = batch_ca.ok_or_else(|| Refusal::not_found("batch CA"))?;
         let key = self.load_key(&keys::batch_name(&grant.entitlement)).await?;
         let through = Some(grant.entitlement.as_str());
         let permit = self.permit::<Certify>(&key, Content::Certificate, through)?;
@@ -286,7 +289,7 @@ impl Call {
             common_name: field("common-name")
                 .unwrap_or_else(|| format!("{} {}", template.model, work.now.serial)),
         };
-        device_certificate(&signer, batch_ca, public_key, &profile, issued_at).map(Some).map_err(
+        device_certificate(&signer, &batch_ca, public_key, &profile, issued_at).map(Some).map_err(
             |error| {
                 tracing::warn!(%error, "a device certificate could not be made");
                 Refusal::invalid("The certificate's fields do not fit the profile.")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cap_std::{ambient_authority, fs::Dir};
 use mintmark_custody::OpenError;
+use mintmark_exchange::directive::Change;
 use mintmark_platform::Platform;
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_sdk_testing::{Device, Hardware, NODE};
@@ -12,6 +13,7 @@ use mintmark_store::{Embedded, Identity};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, import, import_receipt};
+use crate::directives::{import_directive, order};
 
 const FILE: &str = "store";
 const STORE_ID: [u8; 16] = [7; 16];
@@ -92,12 +94,15 @@ fn r5_a_copy_of_a_site_gets_nothing_more_once_the_site_reported() {
     let receipt = bench.receipt();
     import_receipt(&bench.site, &receipt).unwrap();
     let next = bench.granted(&bench.order("po-2", 10));
+    let changed = order(&bench, &entitlement, Change::Revoke);
     let Bench { site, .. } = bench;
     // The copy runs as the site, and is as far as the copy was.
     let copy = site.stop().start_on(copied.open()).unwrap();
     let refused = import_receipt(&copy, &receipt).unwrap_err();
     assert_eq!(refused.reason, "OUT_OF_ORDER", "it has not the rows that the receipt names");
     let refused = import(&copy, &next).unwrap_err();
+    assert_eq!(refused.reason, "OUT_OF_ORDER");
+    let refused = import_directive(&copy, &changed).unwrap_err();
     assert_eq!(refused.reason, "OUT_OF_ORDER");
 }
 

@@ -4,7 +4,10 @@
 
 mod approvals;
 mod bench;
+mod bundles;
+mod closings;
 mod copies;
+mod directives;
 mod equation;
 mod faults;
 mod imports;

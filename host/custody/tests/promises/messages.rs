@@ -292,7 +292,7 @@ fn an_aborted_export_loses_no_count_of_refusals() {
     }
     block_on(async {
         let mut call = begin::<Line>(&bench.site).await;
-        call.checkpoints().await.unwrap();
+        call.checkpoints(None, 1 << 24).await.unwrap();
         call.abort(Reason::PluginFault).await;
     });
     bench.bundle();

@@ -33,6 +33,14 @@ pub(crate) enum Command {
         /// The headquarters to report to, where there are several.
         #[arg(long, default_value = "")]
         headquarters: String,
+        /// Begin after this row instead of at the newest receipt: for a headquarters that was
+        /// restored from a backup and lost what it had acknowledged.
+        #[arg(long, value_name = "ROW")]
+        after: Option<u64>,
+        /// At most about so many bytes of rows (64 KiB to 24 MiB); what is left comes with the next
+        /// export, once the receipt is there.
+        #[arg(long, value_name = "BYTES", default_value_t = 0)]
+        max_bytes: u64,
     },
     /// Reconcile a bundle with what was granted (headquarters).
     Ingest {
@@ -76,8 +84,9 @@ pub(crate) enum FindBy {
 /// Carries the command out.
 pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
     match command {
-        Command::Export { out, headquarters } => {
-            export(&desk.connect().await?, headquarters, &out).await
+        Command::Export { out, headquarters, after, max_bytes } => {
+            let request = ExportBundleRequest { headquarters, after, max_bytes };
+            export(&desk.connect().await?, request, &out).await
         }
         Command::Ingest { file, receipt } => {
             ingest(&desk.connect().await?, &file, receipt.as_deref(), desk.json).await
@@ -87,8 +96,8 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
     }
 }
 
-async fn export(client: &Client, headquarters: String, out: &Path) -> Result<Page, Error> {
-    let exported = client.devices().export_bundle(ExportBundleRequest { headquarters }).await;
+async fn export(client: &Client, request: ExportBundleRequest, out: &Path) -> Result<Page, Error> {
+    let exported = client.devices().export_bundle(request).await;
     let exported = exported.map_err(Failure::from)?.into_inner();
     let path = files::write(out, &client.fetch(&exported.file_id).await?)?;
     Ok(Page::facts(&[
@@ -96,6 +105,7 @@ async fn export(client: &Client, headquarters: String, out: &Path) -> Result<Pag
         ("rows", json!(exported.rows)),
         ("headquarters", json!(exported.headquarters)),
         ("digest", json!(hex::encode(exported.digest))),
+        ("rows are left", json!(exported.more)),
     ]))
 }
 
@@ -121,8 +131,11 @@ async fn ingest(
         ("already ingested", json!(ingested.repeated)),
     ];
     if let Some(path) = receipt.filter(|_| !ingested.receipt_file.is_empty()) {
-        let content = client.fetch(&ingested.receipt_file).await?;
-        facts.push(("receipt", json!(files::write(path, &content)?)));
+        let written = match client.fetch_kept(&ingested.receipt_file).await? {
+            Some(content) => json!(files::write(path, &content)?),
+            None => json!("the site has it"),
+        };
+        facts.push(("receipt", written));
     }
     let shown = report::show(client, &ingested.report).await?;
     let findings = Value::Array(report::findings_json(&shown));

@@ -1,5 +1,6 @@
 //! `entitlement`: permissions to provision. Headquarters creates them, a site imports them.
 
+mod change;
 mod order;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,43 @@ pub(crate) enum Command {
         /// The file that headquarters wrote.
         file: PathBuf,
     },
+    /// Order that nothing more is reserved or released, for ever (headquarters).
+    Revoke(change::Target),
+    /// Order that units are taken back, as far as the site has not used them (headquarters).
+    Reduce {
+        #[command(flatten)]
+        target: change::Target,
+        /// How many at most.
+        #[arg(long)]
+        units: u64,
+    },
+    /// Order that the window ends earlier (headquarters).
+    Shorten {
+        #[command(flatten)]
+        target: change::Target,
+        /// The new end, such as 2026-03-31T12:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        until: String,
+    },
+    /// Order more units, a later end, or both; it needs approvals (headquarters).
+    Extend {
+        #[command(flatten)]
+        target: change::Target,
+        /// Units to add.
+        #[arg(long, default_value_t = 0)]
+        units: u64,
+        /// The new end, such as 2026-03-31T12:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// Close an entitlement for ever, and write the closing statement to carry to headquarters: what
+    /// is unused and its keys are destroyed (site).
+    Close(change::Target),
+    /// Take a site's closing statement (headquarters).
+    Closed {
+        /// The file that the site wrote.
+        file: PathBuf,
+    },
 }
 
 /// Carries the command out.
@@ -57,6 +95,18 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
         Command::List => list(&desk.connect().await?).await,
         Command::Show { name, ca } => show(&desk.connect().await?, &name, ca.as_deref()).await,
         Command::Import { file } => import(&desk.connect().await?, &file).await,
+        Command::Revoke(target) => change::revoke(&desk.connect().await?, target).await,
+        Command::Reduce { target, units } => {
+            change::reduce(&desk.connect().await?, target, units).await
+        }
+        Command::Shorten { target, until } => {
+            change::shorten(&desk.connect().await?, target, &until).await
+        }
+        Command::Extend { target, units, until } => {
+            change::extend(&desk.connect().await?, target, units, until.as_deref()).await
+        }
+        Command::Close(target) => change::close(&desk.connect().await?, target).await,
+        Command::Closed { file } => change::closed(&desk.connect().await?, &file).await,
     }
 }
 
@@ -64,11 +114,14 @@ async fn create(client: &Client, order: &Path, out: &Path) -> Result<Page, Error
     let request = order::read(order)?;
     let pooled = request.product.as_ref().is_some_and(|product| !product.pool.is_empty());
     let created = client.entitlements().create(request).await.map_err(Failure::from)?.into_inner();
-    let path = files::write(out, &client.fetch(&created.file_id).await?)?;
+    let file = match client.fetch_kept(&created.file_id).await? {
+        Some(content) => json!(files::write(out, &content)?),
+        None => json!("the site has it"),
+    };
     let mut facts = vec![
         ("entitlement", json!(created.entitlement)),
         ("number", json!(created.number)),
-        ("file", json!(path)),
+        ("file", file),
         ("message", json!(created.sequence)),
         ("grant", json!(hex::encode(created.grant_digest))),
     ];
@@ -218,6 +271,11 @@ fn granted_json(one: &headquarters::EntitlementSummary) -> Value {
         "exposure": one.exposure,
         "audit": word(one.audit().as_str_name(), "AUDIT_STATE_"),
         "audit_due": moment(one.audit_due_ms),
+        "until": moment(one.not_after_ms),
+        "changes": one.changes,
+        "revoked": one.revoked,
+        "closed": one.closed,
+        "last_bundle": match one.last_bundle_ms { 0 => String::new(), ms => moment(ms) },
         "last_report": one.last_report,
     })
 }

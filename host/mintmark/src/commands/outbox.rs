@@ -16,13 +16,14 @@ use crate::output::{Page, moment, short, table};
 /// What to do with the outbox.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The messages, by site and number.
+    /// The messages that no bundle has acknowledged yet, by site and number.
     List {
         /// Only this site.
         #[arg(long)]
         site: Option<String>,
     },
-    /// Write the messages that a site has not acknowledged, each as a file.
+    /// Write the messages that a site has not acknowledged, each as a file: what was lost on the way
+    /// is sent again.
     Export {
         /// The site.
         #[arg(long)]
@@ -43,7 +44,7 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
         Command::List { site } => {
             let entries = list(&client, site.unwrap_or_default()).await?;
             let rows: Vec<_> = entries.iter().map(row).collect();
-            let heading = ["site", "message", "purpose", "made", "state", "digest"];
+            let heading = ["site", "message", "purpose", "made", "digest"];
             let json = entries.iter().map(as_json).collect();
             Ok(Page::new(Value::Array(json), table(&heading, &rows)))
         }
@@ -63,10 +64,7 @@ async fn export(
     out: &Path,
 ) -> Result<Page, Error> {
     let folder = Folder::create(out)?;
-    let wanted = |entry: &OutboxEntry| match sequence {
-        Some(sequence) => entry.sequence == sequence,
-        None => !entry.acknowledged,
-    };
+    let wanted = |entry: &OutboxEntry| sequence.is_none_or(|wanted| entry.sequence == wanted);
     let mut written = Vec::new();
     for entry in list(client, site).await?.iter().filter(|entry| wanted(entry)) {
         let site = entry.site.rsplit('/').next().unwrap_or_default();
@@ -84,7 +82,7 @@ fn as_json(entry: &OutboxEntry) -> Value {
         "file_id": entry.file_id,
         "digest": hex::encode(&entry.digest),
         "made_at_ms": entry.made_at_ms,
-        "acknowledged": entry.acknowledged,
+        "epoch": entry.epoch,
     })
 }
 
@@ -94,7 +92,6 @@ fn row(entry: &OutboxEntry) -> Vec<String> {
         entry.sequence.to_string(),
         entry.purpose.clone(),
         moment(entry.made_at_ms),
-        if entry.acknowledged { "acknowledged" } else { "on its way" }.to_owned(),
         short(&entry.digest),
     ]
 }

@@ -7,11 +7,15 @@ use super::Answer;
 use crate::{
     caller::Caller,
     host::Host,
-    proto::admin::{self, ListOutboxRequest, ListOutboxResponse, outbox_server::Outbox},
+    proto::admin::{
+        self, ListOutboxRequest, ListOutboxResponse, OpenStreamRequest, OpenStreamResponse,
+        outbox_server::Outbox,
+    },
     refusal,
 };
 
 const LIST: &str = "/mintmark.admin.v1.Outbox/ListOutbox";
+const OPEN: &str = "/mintmark.admin.v1.Outbox/OpenStream";
 
 #[async_trait]
 impl Outbox for Host {
@@ -23,6 +27,15 @@ impl Outbox for Host {
         let entries = entries.into_iter().map(entry).collect();
         Ok(Response::new(ListOutboxResponse { entries }))
     }
+
+    async fn open_stream(&self, request: Request<OpenStreamRequest>) -> Answer<OpenStreamResponse> {
+        let session = Caller::session(&request, OPEN)?;
+        let OpenStreamRequest { site, epoch } = request.into_inner();
+        let epoch = Some(epoch).filter(|epoch| *epoch > 0);
+        let opened = self.custody.open_stream(session, &site, epoch).await;
+        let epoch = opened.map_err(refusal::status)?;
+        Ok(Response::new(OpenStreamResponse { epoch }))
+    }
 }
 
 fn entry(entry: OutboxEntry) -> admin::OutboxEntry {
@@ -33,6 +46,6 @@ fn entry(entry: OutboxEntry) -> admin::OutboxEntry {
         file_id: entry.file,
         digest: entry.digest.to_vec(),
         made_at_ms: entry.made_at,
-        acknowledged: entry.acknowledged,
+        epoch: entry.epoch,
     }
 }

@@ -107,6 +107,13 @@ impl wit::HostUnit for State {
         Ok(unit_status(call.unit_status(table.get(&unit)?).await?))
     }
 
+    async fn chain(&mut self, unit: Resource<OpenUnit>) -> Result<Vec<Vec<u8>>, Failure> {
+        let (call, table) = self.enter(0)?;
+        let chain = call.unit_chain(table.get(&unit)?).await?;
+        self.answer(chain.iter().map(Vec::len).sum())?;
+        Ok(chain)
+    }
+
     async fn artefact(
         &mut self,
         unit: Resource<OpenUnit>,
@@ -236,6 +243,8 @@ fn allotment_status(status: custody::AllotmentStatus) -> wit::AllotmentStatus {
         counters: counters(status.counters),
         since_receipt: status.since_receipt,
         receipt_due: status.receipt_due,
+        not_after: status.not_after,
+        limit: status.limit,
     }
 }
 

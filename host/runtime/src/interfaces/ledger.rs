@@ -1,6 +1,7 @@
 //! `ledger`: the host's append-only log, which plugins read and add notes to.
 
 use mintmark_custody::LedgerPosition;
+use mintmark_model::Refusal;
 
 use crate::bindings::mintmark::host::ledger as wit;
 use crate::bounds;
@@ -22,11 +23,18 @@ impl wit::Host for State {
         Ok(call.note(&text)?)
     }
 
-    async fn checkpoints(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
+    async fn checkpoints(
+        &mut self,
+        after: Option<u64>,
+        limit_bytes: u64,
+    ) -> Result<wit::Checkpointed, Failure> {
+        if limit_bytes < PAGE_BYTES_MIN.into() {
+            return Err(Refusal::invalid("`limit-bytes` is less than 64 KiB.").into());
+        }
         let (call, _) = self.enter(0)?;
-        let checkpoints = call.checkpoints().await?;
-        self.answer(checkpoints.iter().map(Vec::len).sum())?;
-        Ok(checkpoints)
+        let checkpoints = call.checkpoints(after, limit_bytes).await?;
+        self.answer(checkpoints.orders.iter().map(Vec::len).sum())?;
+        Ok(wit::Checkpointed { orders: checkpoints.orders, more: checkpoints.more })
     }
 
     async fn read(

@@ -77,6 +77,47 @@ impl wit::Host for State {
         self.answer(receipt.body.len())?;
         Ok(wit::Receipt { body: receipt.body, entitlements: receipt.entitlements })
     }
+
+    async fn export_directive(
+        &mut self,
+        site: String,
+        entitlement: String,
+        change: Vec<u8>,
+        product_ca: Option<Resource<OpenKey>>,
+    ) -> Result<Vec<u8>, Failure> {
+        bounds::text("site", &site)?;
+        bounds::name("entitlement", &entitlement)?;
+        bounds::bytes_up_to("change", &change, bounds::TEXT_BYTES_MAX)?;
+        let (call, table) = self.enter(change.len())?;
+        let product_ca = behind(table, product_ca.as_ref())?;
+        let order = call.export_directive(&site, &entitlement, &change, product_ca).await?;
+        self.answer(order.len())?;
+        Ok(order)
+    }
+
+    async fn import_directive(&mut self, order: Vec<u8>) -> Result<wit::AppliedDirective, Failure> {
+        bounds::bytes("order", &order)?;
+        let (call, _) = self.enter(order.len())?;
+        let applied = call.import_directive(&order).await?;
+        self.answer(applied.body.len())?;
+        Ok(wit::AppliedDirective { body: applied.body, applied: applied.applied })
+    }
+
+    async fn export_closing(&mut self, entitlement: String) -> Result<Vec<u8>, Failure> {
+        bounds::name("entitlement", &entitlement)?;
+        let (call, _) = self.enter(entitlement.len())?;
+        let statement = call.export_closing(&entitlement).await?;
+        self.answer(statement.len())?;
+        Ok(statement)
+    }
+
+    async fn import_closing(&mut self, order: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        bounds::bytes("order", &order)?;
+        let (call, _) = self.enter(order.len())?;
+        let body = call.import_closing(&order).await?;
+        self.answer(body.len())?;
+        Ok(body)
+    }
 }
 
 fn behind<'a, T: 'static>(

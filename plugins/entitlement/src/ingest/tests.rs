@@ -118,6 +118,8 @@ impl Site {
             entitlement: ENTITLEMENT.to_owned(),
             counters: self.counters,
             drawn,
+            limit: self.counters.credited,
+            ended: false,
         };
         let checkpoint = Checkpoint {
             version: 1,
@@ -131,6 +133,7 @@ impl Site {
             counters: vec![counters],
             clock_suspect: false,
             boots: 1,
+            applied_epoch: 0,
             applied_sequence: 1,
             hq_head: None,
             made_at: TIME_MS + 100_000,
@@ -214,6 +217,10 @@ fn entitlement() -> Entitlement {
         audit_seconds: 1_000,
         issued_at_ms: TIME_MS - 1,
         not_before_ms: TIME_MS,
+        not_after_ms: grant().terms.not_after,
+        changes: 0,
+        revoked: false,
+        closed: false,
     }
 }
 

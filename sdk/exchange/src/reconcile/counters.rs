@@ -71,6 +71,7 @@ impl Application {
         let state = self.state.entitlements.get_mut(place.entitlement.unwrap_or_default());
         if let Some(state) = state {
             state.closed = true;
+            state.narrowed_ms = Some(row.body.time_ms);
         }
     }
 }

@@ -61,16 +61,21 @@ impl Application {
             return self.findings.breach(FindingKind::Grant, place, text);
         };
         if !known || !state.directives.insert(*digest) {
+            state.disordered = true;
             let text = "the site acted on what headquarters did not order, or twice";
             self.findings.breach(FindingKind::Directive, place, text);
             return self.adopt(place, row);
+        }
+        if matches!(change, Change::Revoke | Change::Shorten { .. }) {
+            state.narrowed_ms = Some(row.body.time_ms);
         }
         match change {
             Change::Revoke => state.revoked = true,
             Change::Shorten { not_after } => state.not_after = state.not_after.min(*not_after),
             Change::Reduce { units } => {
                 self.change(place, row, |counters| {
-                    (applied == counters.unused.min(*units)).then_some(())?;
+                    // Units whose draw was under way were not there to be taken.
+                    (applied <= counters.unused.min(*units)).then_some(())?;
                     counters.unused -= applied;
                     counters.credited = counters.credited.checked_sub(applied)?;
                     Some(())

@@ -211,7 +211,12 @@ impl Application {
                 self.findings.breach(FindingKind::Equation, place, text);
             }
             let agrees = match said {
-                Some(said) => ledger.adopt || said.counters == ledger.counters,
+                Some(said) => {
+                    let ended = state.revoked || state.closed;
+                    let same =
+                        state.disordered || (said.limit, said.ended) == (state.unit_limit, ended);
+                    ledger.adopt || (said.counters == ledger.counters && same)
+                }
                 None => state.closed,
             };
             if !agrees {

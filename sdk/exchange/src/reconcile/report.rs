@@ -172,6 +172,8 @@ pub struct EntitlementReport {
     pub attempts_failed: u64,
     /// Units reserved in this bundle.
     pub reserved_in_bundle: u64,
+    /// Units ever credited, whatever was taken back since.
+    pub limit: u64,
     /// True after a revocation.
     pub revoked: bool,
     /// True after closing.

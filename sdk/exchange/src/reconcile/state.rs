@@ -144,6 +144,10 @@ pub(super) struct EntitlementState {
     pub(super) not_after: u64,
     pub(super) revoked: bool,
     pub(super) closed: bool,
+    /// True once the site acted on what nobody ordered: its limit says nothing more.
+    pub(super) disordered: bool,
+    /// When the last order or closing that takes rights away was acted on.
+    pub(super) narrowed_ms: Option<u64>,
     /// Directives that were applied.
     pub(super) directives: BTreeSet<Digest>,
     pub(super) retries: u64,
@@ -154,6 +158,13 @@ pub(super) struct EntitlementState {
 }
 
 impl EntitlementState {
+    /// True for what was decided while the rights that were taken away were still there: a key may
+    /// have been used for it, and it is committed all the same. How far site time may step back is
+    /// judged by itself.
+    pub(super) fn was_decided_before(&self, time_ms: u64) -> bool {
+        self.narrowed_ms.is_some_and(|narrowed_ms| time_ms < narrowed_ms)
+    }
+
     pub(super) fn counters(&self) -> Counters {
         let mut sum = [0_u64; Counters::COUNT];
         for ledger in self.ledgers.values() {

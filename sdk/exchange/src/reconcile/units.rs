@@ -148,11 +148,13 @@ impl Application {
         let node = self.state.nodes.entry(case.place.node.to_owned()).or_default();
         let at = node.served.at(body.monotonic_ms);
         let state = self.state.entitlements.entry(case.event.entitlement.clone()).or_default();
-        if body.time_ms < case.grant.terms.not_before || body.time_ms > state.not_after {
+        let before = state.was_decided_before(body.time_ms);
+        let late = body.time_ms > state.not_after && !before;
+        if body.time_ms < case.grant.terms.not_before || late {
             let text = "reserved outside of the window";
             self.findings.breach(FindingKind::Window, case.place, text);
         }
-        if state.revoked || state.closed {
+        if (state.revoked || state.closed) && !before {
             let text = "reserved after the entitlement had ended";
             self.findings.breach(FindingKind::Window, case.place, text);
         }
@@ -219,8 +221,9 @@ impl Application {
     fn judge_release(&mut self, case: &Case<'_>) {
         let state = self.entitlement(case);
         let grace_ms = case.grant.terms.grace_seconds.saturating_mul(1000);
-        let late = case.row.body.time_ms > state.not_after.saturating_add(grace_ms);
-        if late || state.revoked {
+        let time_ms = case.row.body.time_ms;
+        let late = time_ms > state.not_after.saturating_add(grace_ms);
+        if (late || state.revoked) && !state.was_decided_before(time_ms) {
             let text = "released after the entitlement had ended";
             self.findings.breach(FindingKind::Window, case.place, text);
         }

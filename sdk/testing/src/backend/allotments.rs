@@ -35,6 +35,8 @@ impl AllotmentHandle for Held<OpenAllotment> {
             counters: counters(status.counters),
             since_receipt: status.since_receipt,
             receipt_due: status.receipt_due,
+            not_after: status.not_after,
+            limit: status.limit,
         })
     }
 
@@ -63,6 +65,10 @@ impl AllotmentHandle for Held<OpenAllotment> {
 impl UnitHandle for Held<OpenUnit> {
     fn status(&self) -> Result<UnitStatus, Error> {
         self.host.ask(async |call| call.unit_status(&self.open).await).map(unit_status)
+    }
+
+    fn chain(&self) -> Result<Vec<Vec<u8>>, Error> {
+        self.host.ask(async |call| call.unit_chain(&self.open).await)
     }
 
     fn artefact(&self) -> Result<Option<Artefact>, Error> {

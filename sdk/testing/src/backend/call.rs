@@ -4,7 +4,7 @@ use mintmark_custody::LedgerPosition;
 use mintmark_sdk::backend::{Caller, Clock, Ledger, Log, Records};
 use mintmark_sdk::caller::Principal;
 use mintmark_sdk::clock::ClockState;
-use mintmark_sdk::ledger::{Page, Position, VerifiedCheckpoint};
+use mintmark_sdk::ledger::{Checkpoints, Page, Position, VerifiedCheckpoint};
 use mintmark_sdk::records::Entry;
 use mintmark_sdk::{Error, Timestamp};
 
@@ -50,8 +50,9 @@ impl Ledger for HostBackend {
         self.ask(async |call| call.note(text))
     }
 
-    fn checkpoints(&self) -> Result<Vec<Vec<u8>>, Error> {
-        self.ask(async |call| call.checkpoints().await)
+    fn checkpoints(&self, after: Option<u64>, limit_bytes: u64) -> Result<Checkpoints, Error> {
+        let signed = self.ask(async |call| call.checkpoints(after, limit_bytes).await)?;
+        Ok(Checkpoints { orders: signed.orders, more: signed.more })
     }
 
     fn read(&self, node: &str, after: u64, limit_bytes: u32) -> Result<Page, Error> {

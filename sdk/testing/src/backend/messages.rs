@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use mintmark_custody::{MessageWriter, OpenKeySet, OpenedMessage, PeerIdentity};
 use mintmark_sdk::backend::{Messages, OpenedHandle, Peers, Transfers, WriterHandle};
 use mintmark_sdk::key_sets::KeySet;
+use mintmark_sdk::keys::Key;
 use mintmark_sdk::messages::{Opened, Purpose, Sealed, Writer};
 use mintmark_sdk::peers::Identity;
-use mintmark_sdk::transfers::{Exported, Imported, Proposal, Receipt};
+use mintmark_sdk::transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt};
 use mintmark_sdk::{Digest, Error, Timestamp};
 
 use super::allotments::key_of;
@@ -128,6 +129,30 @@ impl Transfers for HostBackend {
     fn import_receipt(&self, order: &[u8]) -> Result<Receipt, Error> {
         let receipt = self.ask(async |call| call.import_receipt(order).await)?;
         Ok(Receipt { body: receipt.body, entitlements: receipt.entitlements })
+    }
+
+    fn export_directive(
+        &self,
+        site: &str,
+        entitlement: &str,
+        change: &[u8],
+        product_ca: Option<&Key>,
+    ) -> Result<Vec<u8>, Error> {
+        let product_ca = product_ca.map(key_of).transpose()?;
+        self.ask(async |call| call.export_directive(site, entitlement, change, product_ca).await)
+    }
+
+    fn import_directive(&self, order: &[u8]) -> Result<AppliedDirective, Error> {
+        let applied = self.ask(async |call| call.import_directive(order).await)?;
+        Ok(AppliedDirective { body: applied.body, applied: applied.applied })
+    }
+
+    fn export_closing(&self, entitlement: &str) -> Result<Vec<u8>, Error> {
+        self.ask(async |call| call.export_closing(entitlement).await)
+    }
+
+    fn import_closing(&self, order: &[u8]) -> Result<Vec<u8>, Error> {
+        self.ask(async |call| call.import_closing(order).await)
     }
 }
 

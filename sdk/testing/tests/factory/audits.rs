@@ -172,7 +172,7 @@ fn a_site_that_owes_a_bundle_gets_nothing_more() {
     gap.world.pass_ms(7 * DAY_MS + 1);
     assert_eq!(summary(&gap).audit(), office::AuditState::Overdue);
     let refused = gap.create(&gap.order("PO-2")).unwrap_err();
-    assert_eq!(refused.reason, "WRONG_STATE");
+    assert_eq!(refused.reason, "RECEIPT_OVERDUE");
     gap.report();
     gap.create(&gap.order("PO-2")).unwrap();
 }

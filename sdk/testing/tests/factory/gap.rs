@@ -156,7 +156,7 @@ impl Gap {
 
     /// The site's bundle, as a file.
     pub(crate) fn bundle(&self) -> Vec<u8> {
-        let request = line::ExportBundleRequest { headquarters: String::new() };
+        let request = line::ExportBundleRequest::default();
         let exported: line::ExportBundleResponse =
             self.site.call("auditor", "eve", "ExportBundle", &request).unwrap();
         self.site.fetch(&exported.file_id).unwrap()

@@ -100,6 +100,7 @@ fn the_window_has_a_begin_an_end_and_a_grace() {
         terms.not_before_ms = now_ms + 1_000;
         terms.not_after_ms = now_ms + DAY_MS;
         terms.grace_seconds = Some(60);
+        terms.max_pause_seconds = Some(3_600);
     });
     let device = Device::new();
     let early = gap.provision(&entitlement, "SN:1", &device).unwrap_err();

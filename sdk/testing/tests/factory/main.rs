@@ -8,3 +8,4 @@ mod exchange;
 mod gap;
 mod limits;
 mod line;
+mod orders;

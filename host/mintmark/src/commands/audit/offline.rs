@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mintmark_crypto::sign;
+use mintmark_exchange::directive::Directive;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::opened::OpenedHead;
-use mintmark_exchange::order::{GRANT, SignedOrder};
+use mintmark_exchange::order::{DIRECTIVE, GRANT, SignedOrder};
 use mintmark_exchange::reconcile::{
     MemoryRegister, Orders, Reconciler, Report, SiteState, Verdict, World,
 };
@@ -82,6 +83,13 @@ impl Auditor {
             })?;
             orders.grants.insert(grant.entitlement.clone(), grant);
         }
+        for signed in &head.directives {
+            let directive = self.signatures.directive(signed).ok_or_else(|| {
+                let next = "Export the report again from the headquarters that ordered it.";
+                Error::misfit("a directive in the file is not signed by headquarters' host", next)
+            })?;
+            orders.directives.insert(signed.digest(DIRECTIVE), directive);
+        }
         Ok(orders)
     }
 }
@@ -93,13 +101,24 @@ impl Signatures {
     /// A grant, if the custody of the headquarters that it names signed it when it says.
     fn grant(&self, signed: &SignedOrder) -> Option<Grant> {
         let grant: Grant = signed.open().ok()?;
-        let signer = self.verify_order(GRANT, signed, grant.issued_at)?;
-        let by_custody = signer.leaf.starts_with(&format!("{}/", LeafKind::Custody.name()));
-        let cluster: mintmark_pki::ClusterPath = signer.cluster.parse().ok()?;
-        let right = by_custody
-            && cluster.role() == ClusterRole::Headquarters
-            && signer.cluster == grant.exporter;
+        let right = self.is_ordered(GRANT, signed, grant.issued_at, &grant.exporter);
         right.then_some(grant)
+    }
+
+    /// A directive, if the custody of the headquarters that it names signed it when it says.
+    fn directive(&self, signed: &SignedOrder) -> Option<Directive> {
+        let directive: Directive = signed.open().ok()?;
+        let right = self.is_ordered(DIRECTIVE, signed, directive.made_at, &directive.exporter);
+        right.then_some(directive)
+    }
+
+    fn is_ordered(&self, label: &str, signed: &SignedOrder, at_ms: u64, exporter: &str) -> bool {
+        let Some(signer) = self.verify_order(label, signed, at_ms) else { return false };
+        let by_custody = signer.leaf.starts_with(&format!("{}/", LeafKind::Custody.name()));
+        let cluster = signer.cluster.parse::<mintmark_pki::ClusterPath>();
+        let by_headquarters =
+            cluster.is_ok_and(|cluster| cluster.role() == ClusterRole::Headquarters);
+        by_custody && by_headquarters && signer.cluster == exporter
     }
 }
 

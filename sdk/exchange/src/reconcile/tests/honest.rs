@@ -245,6 +245,8 @@ fn directives_of_headquarters_are_clean_and_others_are_a_breach() {
         exporter: HQ.to_owned(),
         recipient: SHENZHEN.to_owned(),
         entitlement: grant.entitlement.clone(),
+        number: 1,
+        batch_ca: None,
         change: Change::Extend { units: 7, not_after: None },
         id: [1; 16],
         made_at: START_MS,

@@ -274,6 +274,8 @@ impl Site {
             entitlement: entitlement.clone(),
             counters: *counters,
             drawn: self.drawn.get(entitlement).copied().unwrap_or_default(),
+            limit: counters.credited,
+            ended: counters.destroyed > 0,
         });
         Checkpoint {
             version: crate::checkpoint::VERSION,
@@ -287,6 +289,7 @@ impl Site {
             counters: counters.collect(),
             clock_suspect: false,
             boots: self.boot,
+            applied_epoch: 0,
             applied_sequence: 0,
             hq_head: None,
             made_at: self.now_ms,

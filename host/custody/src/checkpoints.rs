@@ -1,0 +1,351 @@
+//! Checkpoints: what this host signs about a stretch of a node's ledger.
+//!
+//! A bundle is one file of bounded size. So a checkpoint ends where its rows are as many as one
+//! bundle takes, at the end of a transaction, and the next bundle goes on there: a site that let
+//! much pile up reports in several bundles, oldest first. The counters in a checkpoint are those at
+//! its last row.
+
+use std::collections::BTreeMap;
+
+use mintmark_exchange::canonical;
+use mintmark_exchange::checkpoint::{Checkpoint, EntitlementCounters, Position, VERSION};
+use mintmark_exchange::directive::Change;
+use mintmark_exchange::merkle::Tree;
+use mintmark_exchange::message::HeadRef;
+use mintmark_exchange::order::CHECKPOINT;
+use mintmark_exchange::row::{Event, Row};
+use mintmark_exchange::unit::Counters;
+use mintmark_model::{Counters as ModelCounters, Reason, Refusal};
+use mintmark_store::Head;
+
+use crate::call::Call;
+use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord};
+use crate::messages::stream::head_ref;
+use crate::types::Checkpoints;
+use crate::{escrows, tables, units};
+
+/// How many bytes of rows are read at once.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The counters of all allotments at one row, by entitlement.
+type At = BTreeMap<String, EntitlementCounters>;
+
+/// A stretch of a ledger, as far as one bundle takes it.
+struct Stretch {
+    to: Position,
+    tree: Tree,
+    at: At,
+    /// The time of the first row that was left for the next bundle.
+    left_from: Option<u64>,
+}
+
+/// The rows of one transaction, with the bytes that they take in a bundle.
+#[derive(Default)]
+struct Together {
+    rows: Vec<Row>,
+    bytes: u64,
+}
+
+impl Call {
+    /// Signed checkpoints, one per node, over the rows after the heads in the last receipt, or
+    /// after the row `after` for a headquarters that lost them; as many as `limit_bytes` takes.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED` without the claim; `INVALID_ARGUMENT` for a row that headquarters does
+    /// not hold.
+    pub async fn checkpoints(
+        &mut self,
+        after: Option<u64>,
+        limit_bytes: u64,
+    ) -> Result<Checkpoints, Refusal> {
+        self.check_reads_ledger()?;
+        self.close_all_due().await?;
+        let heads = self.view.position().heads.clone();
+        let mut orders = Vec::with_capacity(heads.len());
+        let mut exported = Vec::with_capacity(heads.len());
+        let mut more = false;
+        for head in heads {
+            let from = self.export_from(&head.node, after).await?;
+            let stretch = self.stretch(&head, from, limit_bytes).await?;
+            more |= stretch.left_from.is_some();
+            let checkpoint = self.make_checkpoint(&head.node, from, &stretch).await?;
+            exported.push(HeadRef {
+                node: head.node.clone(),
+                incarnation: checkpoint.incarnation,
+                sequence: stretch.to.sequence,
+                hash: stretch.to.hash,
+            });
+            let place =
+                tables::pair(tables::EXPORTS, &head.node, stretch.to.sequence.to_be_bytes());
+            self.view.write(place, stretch.record(checkpoint.made_at));
+            let body = canonical::encode(&checkpoint);
+            orders.push(self.host.identity.sign_order(CHECKPOINT, body).encode());
+        }
+        self.taint();
+        // Refusals that were counted and have no row yet are on record before the next bundle.
+        let counted = self.host.outcomes.drain();
+        self.counted.extend(counted.iter().cloned());
+        self.push_outcomes(counted);
+        self.record(Event::BundleExported { heads: exported });
+        Ok(Checkpoints { orders, more })
+    }
+
+    /// The row after which a bundle begins.
+    async fn export_from(&mut self, node: &str, after: Option<u64>) -> Result<Position, Refusal> {
+        let cluster = self.host.identity.uri();
+        let place = tables::pair(tables::HELD, &cluster, node.as_bytes());
+        let held: Option<HeldRecord> = self.view.peek(&place).await?;
+        let held = held.map_or(Position::default(), |held| Position {
+            sequence: held.sequence,
+            hash: held.hash,
+        });
+        match after {
+            None => Ok(held),
+            Some(sequence) if sequence > held.sequence => {
+                let detail = "A bundle begins at the newest receipt or before it.";
+                Err(Refusal::invalid(detail).with("held", held.sequence.to_string()))
+            }
+            Some(0) => Ok(Position::default()),
+            Some(sequence) => {
+                let rows = self.view.rows(node, sequence - 1, 1).await?;
+                let row = rows.first().ok_or_else(damaged)?;
+                Ok(Position { sequence, hash: row.hash })
+            }
+        }
+    }
+
+    /// Follows the ledger from `from`, as far as one bundle takes it.
+    async fn stretch(
+        &mut self,
+        head: &Head,
+        from: Position,
+        limit_bytes: u64,
+    ) -> Result<Stretch, Refusal> {
+        let base = self.counters_at(&head.node, from).await?;
+        // Without a base the counters in the middle are not known: such a ledger is not cut.
+        let limit = if base.is_some() { limit_bytes } else { u64::MAX };
+        let mut stretch =
+            Stretch { to: from, tree: Tree::new(), at: base.unwrap_or_default(), left_from: None };
+        let mut taken = 0_u64;
+        let mut together = Together::default();
+        let mut at = from.sequence;
+        while at < head.sequence && stretch.left_from.is_none() {
+            let rows = self.view.rows(&head.node, at, PAGE_BYTES).await?;
+            let Some(last) = rows.last() else { return Err(damaged()) };
+            at = last.sequence;
+            for found in rows.iter().filter(|row| row.sequence <= head.sequence) {
+                let row = Row::decode(&found.encoded).map_err(|_| damaged())?;
+                if !together.goes_on_with(&row) && !stretch.take(&mut together, &mut taken, limit) {
+                    break;
+                }
+                together.push(row, found.encoded.len() as u64);
+            }
+        }
+        stretch.take(&mut together, &mut taken, limit);
+        if stretch.left_from.is_none() {
+            // Up to the end the store itself knows, also after a restore.
+            stretch.at = self.all_counters().await?;
+        }
+        Ok(stretch)
+    }
+
+    /// The counters at a row: at the beginning, or where a bundle ended. Where none did, they are
+    /// those that the rows before it say.
+    async fn counters_at(&mut self, node: &str, from: Position) -> Result<Option<At>, Refusal> {
+        let begins = self.begins_with_nothing(node).await?;
+        if from.sequence == 0 {
+            return Ok(begins.then(At::new));
+        }
+        let place = tables::pair(tables::EXPORTS, node, from.sequence.to_be_bytes());
+        let export: Option<ExportRecord> = self.view.peek(&place).await?;
+        if let Some(export) = export.filter(|export| export.hash == from.hash) {
+            return Ok(Some(export.counters.iter().map(ExportedCounters::known).collect()));
+        }
+        if !begins {
+            return Ok(None);
+        }
+        let (mut at, mut counters) = (0, At::new());
+        while at < from.sequence {
+            let rows = self.view.rows(node, at, PAGE_BYTES).await?;
+            let Some(last) = rows.last() else { return Err(damaged()) };
+            at = last.sequence;
+            for found in rows.iter().filter(|row| row.sequence <= from.sequence) {
+                let row = Row::decode(&found.encoded).map_err(|_| damaged())?;
+                apply(&mut counters, &row);
+            }
+        }
+        Ok(Some(counters))
+    }
+
+    /// Whether a ledger is the first of its node: there was nothing before its rows.
+    async fn begins_with_nothing(&mut self, node: &str) -> Result<bool, Refusal> {
+        let rows = self.view.rows(node, 0, 1).await?;
+        let first = rows.first().and_then(|row| Row::decode(&row.encoded).ok());
+        match first.ok_or_else(damaged)?.body.event {
+            Event::Started(started) => Ok(started.replaces.is_none()),
+            _ => Err(damaged()),
+        }
+    }
+
+    async fn make_checkpoint(
+        &mut self,
+        node: &str,
+        from: Position,
+        stretch: &Stretch,
+    ) -> Result<Checkpoint, Refusal> {
+        let (applied_epoch, applied_sequence, hq_head) = self.applied().await?;
+        Ok(Checkpoint {
+            version: VERSION,
+            cluster: self.host.identity.uri(),
+            node: node.to_owned(),
+            incarnation: self.host.identity.incarnation,
+            from,
+            to: stretch.to,
+            rows: stretch.to.sequence - from.sequence,
+            merkle_root: stretch.tree.root(),
+            counters: stretch.at.values().cloned().collect(),
+            clock_suspect: self.began.suspect,
+            boots: self.host.boot,
+            applied_epoch,
+            applied_sequence,
+            hq_head,
+            made_at: self.now_ms(),
+        })
+    }
+
+    async fn all_counters(&mut self) -> Result<At, Refusal> {
+        let mut all = At::new();
+        for (_, record) in self.all_allotments().await? {
+            let grant = units::grant_of(&record)?;
+            let counters = escrows::counters(&self.view, &grant.entitlement).await?;
+            let known = EntitlementCounters {
+                entitlement: grant.entitlement.clone(),
+                drawn: counters.drawn(),
+                counters: Counters::from_values(counters.in_row_order()),
+                limit: grant.terms.total,
+                ended: escrows::end(&record).is_some(),
+            };
+            all.insert(grant.entitlement, known);
+        }
+        Ok(all)
+    }
+
+    /// Where in headquarters' stream the site is, and the last head of its ledger that was seen.
+    async fn applied(&mut self) -> Result<(u64, u64, Option<HeadRef>), Refusal> {
+        let role = mintmark_pki::ClusterRole::Headquarters.name();
+        for cluster in self.peer_clusters().await? {
+            if cluster.rsplit('/').nth(1) == Some(role) {
+                let stream = self.stream_record(&cluster).await?;
+                return Ok((stream.epoch, stream.sequence, stream.head.map(head_ref)));
+            }
+        }
+        Ok((0, 0, None))
+    }
+}
+
+impl Stretch {
+    /// Takes the rows of a transaction, unless they are more than is left of the bundle; the first
+    /// ones are always taken.
+    fn take(&mut self, together: &mut Together, taken: &mut u64, limit: u64) -> bool {
+        let bytes = taken.saturating_add(together.bytes);
+        let Some(first) = together.rows.first() else { return true };
+        if bytes > limit && *taken > 0 {
+            self.left_from = Some(first.body.time_ms);
+            together.rows.clear();
+            return false;
+        }
+        *taken = bytes;
+        together.bytes = 0;
+        for row in together.rows.drain(..) {
+            self.tree.push(&row.hash);
+            apply(&mut self.at, &row);
+            self.to = Position { sequence: row.sequence, hash: row.hash };
+        }
+        true
+    }
+
+    /// What a receipt for it can be acted on by. The time of a lease runs from the export, and where
+    /// rows were left from the first of them.
+    fn record(&self, made_at: u64) -> ExportRecord {
+        let counters = self.at.values().map(|known| ExportedCounters {
+            entitlement: known.entitlement.clone(),
+            counters: known.counters.values(),
+            limit: known.limit,
+            ended: known.ended,
+        });
+        ExportRecord {
+            hash: self.to.hash,
+            made_at: self.left_from.map_or(made_at, |left| left.min(made_at)),
+            counters: counters.collect(),
+        }
+    }
+}
+
+impl Together {
+    /// Rows with one request, side by side, are one transaction.
+    fn goes_on_with(&self, row: &Row) -> bool {
+        self.rows.last().is_some_and(|last| last.body.request == row.body.request)
+    }
+
+    fn push(&mut self, row: Row, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes + 4);
+        self.rows.push(row);
+    }
+}
+
+impl ExportedCounters {
+    /// Units drawn.
+    pub(crate) fn drawn(&self) -> u64 {
+        ModelCounters::from_row_order(self.counters).drawn()
+    }
+
+    fn known(&self) -> (String, EntitlementCounters) {
+        let known = EntitlementCounters {
+            entitlement: self.entitlement.clone(),
+            counters: Counters::from_values(self.counters),
+            drawn: self.drawn(),
+            limit: self.limit,
+            ended: self.ended,
+        };
+        (self.entitlement.clone(), known)
+    }
+}
+
+/// What a row says of the counters.
+fn apply(at: &mut At, row: &Row) {
+    let entitlement = match &row.body.event {
+        Event::Unit(unit) => &unit.entitlement,
+        Event::GrantImported { entitlement, .. }
+        | Event::DirectiveImported { entitlement, .. }
+        | Event::UnusedLost { entitlement, .. }
+        | Event::Closed { entitlement, .. } => entitlement,
+        _ => return,
+    };
+    let known = at.entry(entitlement.clone()).or_insert_with(|| EntitlementCounters {
+        entitlement: entitlement.clone(),
+        counters: Counters::default(),
+        drawn: 0,
+        limit: 0,
+        ended: false,
+    });
+    match &row.body.event {
+        Event::GrantImported { total, .. } => known.limit = *total,
+        Event::DirectiveImported { change: Change::Extend { .. }, applied, .. } => {
+            known.limit = known.limit.saturating_add(*applied);
+        }
+        Event::DirectiveImported { change: Change::Revoke, .. } | Event::Closed { .. } => {
+            known.ended = true;
+        }
+        _ => {}
+    }
+    if let Some(counters) = row.counters {
+        known.counters = counters;
+        known.drawn = ModelCounters::from_row_order(counters.values()).drawn();
+    }
+}
+
+fn damaged() -> Refusal {
+    let detail = "The ledger cannot be read; run `mintmark verify`.";
+    Refusal::new(Reason::Unavailable, detail)
+}

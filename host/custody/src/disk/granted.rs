@@ -1,0 +1,46 @@
+//! The disk form of what headquarters' host remembers of the entitlements that it granted.
+
+use serde::{Deserialize, Serialize};
+
+/// An entitlement that this host granted.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct GrantedRecord {
+    pub(crate) number: u32,
+    pub(crate) product: String,
+    /// Units credited, extensions included, whatever was taken back.
+    pub(crate) limit: u64,
+    pub(crate) not_before: u64,
+    /// The end of the window, as it was ordered last.
+    pub(crate) not_after: u64,
+    /// `audit_return` of the terms.
+    pub(crate) audit_units: u64,
+    pub(crate) audit_seconds: u64,
+    pub(crate) issued_at: u64,
+    /// SubjectPublicKeyInfo of the batch CA's key, where there is one.
+    pub(crate) batch_key: Option<Vec<u8>>,
+    /// How many directives were signed about it.
+    pub(crate) directives: u32,
+    /// Whether one of them revoked it.
+    pub(crate) revoked: bool,
+    /// What the newest bundle that got a receipt said.
+    pub(crate) reported: Option<ReportedRecord>,
+    /// The digest of the site's closing statement, once it is here.
+    pub(crate) closed: Option<[u8; 32]>,
+}
+
+/// What a site's checkpoint said of an entitlement.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct ReportedRecord {
+    pub(crate) counters: [u64; 10],
+    pub(crate) limit: u64,
+    pub(crate) ended: bool,
+    pub(crate) made_at: u64,
+}
+
+/// What a site was credited of a product lately.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct CreditRecord {
+    pub(crate) at: u64,
+    pub(crate) units: u64,
+    pub(crate) entitlement: String,
+}

@@ -1,0 +1,189 @@
+//! What headquarters sent and keeps: every message until a site's checkpoint says that it was
+//! applied. And the opening of a new epoch of a stream, after headquarters was restored.
+
+use mintmark_exchange::approval::Act;
+use mintmark_exchange::checkpoint::Checkpoint;
+use mintmark_exchange::message::Purpose;
+use mintmark_exchange::row::Event;
+use mintmark_model::{Reason, Refusal};
+use mintmark_store::{Key, Range};
+
+use crate::call::Call;
+use crate::custody::Custody;
+use crate::disk::{self, peer::*};
+use crate::tables;
+use crate::types::{Digest, Session};
+
+/// A message's place in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) epoch: u64,
+    pub(crate) sequence: u64,
+}
+
+impl Custody {
+    /// Lets a new epoch of the stream to `site` be opened by the site's next bundle: headquarters
+    /// was restored, and does not know what it had sent. Gives the epoch.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED` at a site; `NOT_FOUND`; `WRONG_STATE` for a stream that goes on;
+    /// `APPROVAL_REQUIRED`.
+    pub async fn open_stream(
+        &self,
+        session: Session,
+        site: &str,
+        epoch: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        let mut call = self.begin(session, None).await?;
+        let approved = call.approve_stream(site, epoch).await;
+        self.conclude(call, approved).await
+    }
+}
+
+impl Call {
+    async fn approve_stream(&mut self, site: &str, epoch: Option<u64>) -> Result<u64, Refusal> {
+        if !self.host.identity.is_headquarters() {
+            return Err(Refusal::denied("Only headquarters opens streams."));
+        }
+        let site = self.peer_uri(site);
+        let known: Option<StreamRecord> = self.read(&super::stream::stream_place(&site)).await?;
+        let mut record = known.ok_or_else(|| Refusal::not_found("stream to that site"))?;
+        if !self.is_stale(&record) {
+            let detail = "The stream to the site goes on; there is nothing to open.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
+        let epoch = epoch.unwrap_or_default().max(record.epoch + 1).max(self.first_epoch());
+        self.require_approvals(&Act::OpenStream { site: site.clone(), epoch }).await?;
+        record.approved = Some(epoch);
+        self.write_stream(&site, record);
+        Ok(epoch)
+    }
+
+    /// Whether the store was restored since the stream was opened.
+    pub(super) fn is_stale(&self, record: &StreamRecord) -> bool {
+        self.host.identity.is_headquarters() && record.store_epoch != self.host.epoch
+    }
+
+    /// The least epoch of a stream that this store begins: nobody has seen it from an older store.
+    pub(super) fn first_epoch(&self) -> u64 {
+        self.host.epoch.saturating_sub(crate::custody::FIRST_EPOCH)
+    }
+
+    /// Refuses to send into a stream of which nobody knows how far it had come.
+    pub(super) fn refuse_stale(&self, record: &StreamRecord) -> Result<(), Refusal> {
+        if !self.is_stale(record) {
+            return Ok(());
+        }
+        let detail = match record.approved {
+            None => {
+                "Headquarters was restored from a backup: open the stream to the site with \
+                 `mintmark stream open`, then ingest a bundle of the site."
+            }
+            Some(_) => {
+                "Headquarters was restored from a backup: ingest a bundle of the site first, which \
+                 shows what the site holds."
+            }
+        };
+        Err(Refusal::new(Reason::WrongState, detail))
+    }
+
+    /// A site's checkpoint was receipted: what it has applied is kept no longer, and it may open the
+    /// stream's new epoch.
+    pub(crate) async fn acknowledged(
+        &mut self,
+        site: &str,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Refusal> {
+        let applied =
+            Place { epoch: checkpoint.applied_epoch, sequence: checkpoint.applied_sequence };
+        let mut record = self.stream_record(site).await?;
+        if self.is_stale(&record) {
+            record = self.opened_epoch(&record, applied.epoch)?;
+            self.record(Event::StreamOpened { peer: site.to_owned(), epoch: record.epoch });
+            self.write_stream(site, record);
+        }
+        let range = Range::all(tables::OUTBOX, tables::prefix(site, b""));
+        for (key, value) in self.view.peek_range(&range).await? {
+            let message: OutboxRecord = disk::read(&value)?;
+            if place_of(&key).is_some_and(|(_, place)| place <= applied) {
+                self.unstage(&message.file).await?;
+                self.view.delete(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn opened_epoch(&self, record: &StreamRecord, applied: u64) -> Result<StreamRecord, Refusal> {
+        let Some(epoch) = record.approved else {
+            return self.refuse_stale(record).map(|()| record.clone());
+        };
+        if epoch <= applied {
+            let detail = format!(
+                "The site has taken messages of epoch {applied} already; run `mintmark stream open` \
+                 with a later epoch."
+            );
+            return Err(Refusal::new(Reason::WrongState, detail)
+                .with("epoch", applied.saturating_add(1).to_string()));
+        }
+        let fresh = StreamRecord { head: record.head.clone(), ..StreamRecord::default() };
+        Ok(StreamRecord { epoch, store_epoch: self.host.epoch, ..fresh })
+    }
+
+    /// Keeps a message until the site's checkpoints acknowledge it.
+    pub(crate) async fn sent_in_stream(
+        &mut self,
+        site: &str,
+        stream: Option<(u64, u64)>,
+        purpose: Purpose,
+        file: &str,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let Some((epoch, sequence)) = stream else { return Ok(()) };
+        let mut record = self.stream_record(site).await?;
+        record.epoch = epoch;
+        record.store_epoch = self.host.epoch;
+        record.sequence = sequence;
+        record.digest = *digest;
+        self.write_stream(site, record);
+        self.view.write(
+            outbox_place(site, Place { epoch, sequence }),
+            OutboxRecord {
+                purpose: purpose.name().to_owned(),
+                file: file.to_owned(),
+                digest: *digest,
+                made_at: self.began.site_ms,
+            },
+        );
+        Ok(())
+    }
+}
+
+fn outbox_place(site: &str, place: Place) -> Key {
+    let place = [place.epoch.to_be_bytes(), place.sequence.to_be_bytes()].concat();
+    tables::pair(tables::OUTBOX, site, place)
+}
+
+/// The site of an outbox entry, and the message's place in its stream.
+pub(crate) fn place_of(key: &Key) -> Option<(String, Place)> {
+    let (rest, sequence) = key.key.split_last_chunk()?;
+    let (site, epoch) = rest.split_last_chunk()?;
+    let site = String::from_utf8_lossy(site.strip_suffix(&[0])?).into_owned();
+    let place =
+        Place { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) };
+    Some((site, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_found_by_site_and_place_and_epochs_come_in_their_order() {
+        let site = "spiffe://acme/site/shenzhen";
+        let (old, new) = (Place { epoch: 0, sequence: 9 }, Place { epoch: 1, sequence: 0 });
+        assert!(old < new && outbox_place(site, old) < outbox_place(site, new));
+        assert_eq!(place_of(&outbox_place(site, new)), Some((site.to_owned(), new)));
+        assert_eq!(place_of(&Key::new(tables::OUTBOX, b"short".to_vec())), None);
+    }
+}

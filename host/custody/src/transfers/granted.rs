@@ -1,0 +1,77 @@
+//! What headquarters' host knows about the entitlements that it granted, and how a site stands.
+
+use mintmark_exchange::checkpoint::Checkpoint;
+use mintmark_exchange::grant::Grant;
+use mintmark_exchange::standing::{Granted, Reported, Standing, standing};
+use mintmark_exchange::unit::Counters;
+use mintmark_model::Refusal;
+
+use crate::call::Call;
+use crate::disk::granted::{GrantedRecord, ReportedRecord};
+use crate::tables;
+
+impl GrantedRecord {
+    /// What is remembered of a grant.
+    pub(super) fn of(grant: &Grant, batch_key: Option<Vec<u8>>) -> Self {
+        let terms = &grant.terms;
+        Self {
+            number: grant.number,
+            product: grant.product.id.clone(),
+            limit: terms.total,
+            not_before: terms.not_before,
+            not_after: terms.not_after,
+            audit_units: terms.audit_return.units,
+            audit_seconds: terms.audit_return.seconds,
+            issued_at: grant.issued_at,
+            batch_key,
+            directives: 0,
+            revoked: false,
+            reported: None,
+            closed: None,
+        }
+    }
+
+    /// How the site stands with it.
+    pub(super) fn standing(&self, now_ms: u64) -> Standing {
+        let granted = Granted {
+            limit: self.limit,
+            audit_units: self.audit_units,
+            audit_seconds: self.audit_seconds,
+            issued_at_ms: self.issued_at,
+            not_before_ms: self.not_before,
+            closed: self.closed.is_some(),
+        };
+        let reported = self.reported.map(|seen| Reported {
+            counters: Counters::from_values(seen.counters),
+            limit: seen.limit,
+            ended: seen.ended,
+            made_at_ms: seen.made_at,
+        });
+        standing(&granted, reported.as_ref(), now_ms)
+    }
+}
+
+impl Call {
+    /// Remembers what a site's host said about the entitlements, unless something newer is known.
+    pub(super) async fn note_reported(
+        &mut self,
+        site: &str,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Refusal> {
+        for said in &checkpoint.counters {
+            let place = tables::pair(tables::GRANTED, site, &said.entitlement);
+            let Some(mut record) = self.read::<GrantedRecord>(&place).await? else { continue };
+            if record.reported.is_some_and(|known| known.made_at > checkpoint.made_at) {
+                continue;
+            }
+            record.reported = Some(ReportedRecord {
+                counters: said.counters.values(),
+                limit: said.limit,
+                ended: said.ended,
+                made_at: checkpoint.made_at,
+            });
+            self.view.write(place, record);
+        }
+        Ok(())
+    }
+}
