@@ -15,8 +15,8 @@ use mintmark_store::{Committer, Store};
 
 use crate::claims::Claims;
 use crate::clock::SiteClock;
-use crate::escrows::{Escrows, Start};
 use crate::dismissals::Dismissals;
+use crate::escrows::{Escrows, Start};
 use crate::outcomes::Outcomes;
 use crate::types::Session;
 use crate::vault::Vault;

@@ -125,8 +125,7 @@ impl DeviceKeyService for DeviceKey {
         let ordinal = request::ordinal(ordinal)?;
         let fields = request::fields(&host::known(&entitlement)?.fields, fields)?;
         let artefact = unit.recertify(ordinal, &fields)?;
-        let chain = certificates::allotment_chain(&entitlement)?;
-        Ok(answer::certificate(unit.status()?, ordinal, artefact, chain)?)
+        Ok(answer::certificate(unit.status()?, ordinal, artefact, unit.chain()?)?)
     }
 
     fn make_revocation_list(

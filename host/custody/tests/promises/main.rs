@@ -17,6 +17,6 @@ mod messages;
 mod pools;
 mod reruns;
 mod restarts;
-mod time;
 mod retries;
+mod time;
 mod units;
