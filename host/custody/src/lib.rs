@@ -24,6 +24,7 @@ pub mod certificates;
 mod checkpoints;
 mod claims;
 pub mod clock;
+mod counting;
 pub mod custody;
 mod disk;
 pub mod dismissals;

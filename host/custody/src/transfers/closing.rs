@@ -19,7 +19,8 @@ use mintmark_model::{Counters, KeyState, Reason, Refusal, UnitState};
 use mintmark_pki::ClusterRole;
 use mintmark_store::{Key, Range};
 
-use crate::call::{Call, Carry, CommitFailure, Credit, PendingRow};
+use crate::call::{Call, Carry, CommitFailure, PendingRow};
+use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, UnitRecord};
 use crate::disk::granted::{CreditRecord, GrantedRecord};
 use crate::disk::key::{KeyKind, KeyRecord, state_number};
@@ -198,8 +199,7 @@ impl Call {
         grant: &Grant,
     ) -> Result<u64, Refusal> {
         let host = Arc::clone(&self.host);
-        let started_ms = host.clock.started_ms();
-        let escrow = host.escrows.of(&*host.store, grant, &record, started_ms).await?;
+        let escrow = host.escrows.of(&*host.store, grant, &record, host.start()).await?;
         let withheld = escrow.withhold(u64::MAX);
         let destroyed = withheld.units();
         if destroyed != escrow.unused() {

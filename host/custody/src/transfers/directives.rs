@@ -20,7 +20,8 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::Key;
 
 use super::granting::terms_invalid;
-use crate::call::{Call, Credit, PendingRow};
+use crate::call::{Call, PendingRow};
+use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::granted::GrantedRecord;
 use crate::disk::key::KeyKind;

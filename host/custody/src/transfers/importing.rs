@@ -14,7 +14,8 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::{Key, Range};
 
 use super::{PACKAGE_INFO, granting::terms_invalid};
-use crate::call::{Call, Credit, PendingRow};
+use crate::call::{Call, PendingRow};
+use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::key::KeyKind;
 use crate::disk::time::WindowsRecord;

@@ -13,7 +13,8 @@ use mintmark_model::escrow::{Held, Moment};
 use mintmark_model::{Counters, UnitState};
 use mintmark_store::{Key, Transaction, Version};
 
-use crate::call::{Call, Counting, PendingRow};
+use crate::call::{Call, PendingRow};
+use crate::counting::Counting;
 use crate::disk;
 use crate::disk::allotment::{SubjectRecord, UnitRecord, UnitRef};
 use crate::disk::time::WindowsRecord;

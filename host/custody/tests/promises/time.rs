@@ -92,7 +92,9 @@ fn r10_what_is_set_back_is_on_record_in_the_next_bundle() {
         |row| matches!(&row.body.event, Event::Outcome { reason, .. } if reason == "CLOCK_SUSPECT"),
     );
     assert!(refused);
-    let orders = bench.site.run::<Line, _>("auditor", "eve", || Ok(ledger::checkpoints()?));
+    let orders = bench
+        .site
+        .run::<Line, _>("auditor", "eve", || Ok(ledger::checkpoints(None, 1 << 24)?.orders));
     let order = SignedOrder::decode(&orders.unwrap()[0]).unwrap();
     assert!(order.open::<Checkpoint>().unwrap().clock_suspect);
 }
