@@ -53,8 +53,8 @@ pub fn note(text: &str) -> Result<(), Error> {
     backend::ledger().note(text)
 }
 
-/// Signed checkpoints, one per node, over the rows after the heads in the last receipt, or after the
-/// row `after`; as many, oldest first, as take up `limit_bytes` (at least 64 KiB) in a bundle.
+/// Signed checkpoints, one per node, over the rows after the heads in the last receipt, or after
+/// the row `after`; as many, oldest first, as take up `limit_bytes` (at least 64 KiB) in a bundle.
 ///
 /// # Errors
 /// `PERMISSION_DENIED` unless the manifest claims to read the ledger; `INVALID_ARGUMENT` for a row

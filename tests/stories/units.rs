@@ -102,7 +102,7 @@ fn lists(world: &World, pair: (&Host, &Host), entitlement: &str, devices: [&str;
     headquarters.done(&["entitlement", "show", entitlement, "--ca", text(&product_ca)]);
     let openssl = |arguments: &[&str]| Command::new("openssl").args(arguments).output();
     let Ok(read) = openssl(&["crl", "-in", text(&list), "-noout", "-crlnumber"]) else {
-        println!("openssl is not there: not asked");
+        // The program is not there to be asked; host/pki's tests ask another verifier.
         return;
     };
     let read = String::from_utf8_lossy(&read.stdout).into_owned();

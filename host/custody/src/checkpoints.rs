@@ -265,8 +265,8 @@ impl Stretch {
         true
     }
 
-    /// What a receipt for it can be acted on by. The time of a lease runs from the export, and where
-    /// rows were left from the first of them.
+    /// What a receipt for it can be acted on by. The time of a lease runs from the export, and
+    /// where rows were left from the first of them.
     fn record(&self, made_at: u64) -> ExportRecord {
         let counters = self.at.values().map(|known| ExportedCounters {
             entitlement: known.entitlement.clone(),

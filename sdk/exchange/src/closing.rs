@@ -8,8 +8,8 @@ use crate::{
     unit::Counters,
 };
 
-/// Travels as a [`SignedOrder`](crate::SignedOrder) under [`CLOSING`](crate::order::CLOSING), signed
-/// by the site's custody key.
+/// Travels as a [`SignedOrder`](crate::SignedOrder) under [`CLOSING`](crate::order::CLOSING),
+/// signed by the site's custody key.
 ///
 /// All rows about the entitlement but those of the closing itself were receipted before it was
 /// made, so headquarters can compare it with what it holds.

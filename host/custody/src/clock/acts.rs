@@ -96,7 +96,8 @@ impl Call {
         Ok(latest)
     }
 
-    /// The latest time that this call knows of: its own, or headquarters' in a message that it took.
+    /// The latest time that this call knows of: its own, or headquarters' in a message that it
+    /// took.
     pub(crate) fn latest_ms(&self) -> u64 {
         let heard = self.clock_words.iter().filter_map(|word| match word {
             ClockWord::Heard(ms) => Some(*ms),

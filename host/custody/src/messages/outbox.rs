@@ -88,8 +88,8 @@ impl Call {
         Err(Refusal::new(Reason::WrongState, detail))
     }
 
-    /// A site's checkpoint was receipted: what it has applied is kept no longer, and it may open the
-    /// stream's new epoch.
+    /// A site's checkpoint was receipted: what it has applied is kept no longer, and it may open
+    /// the stream's new epoch.
     pub(crate) async fn acknowledged(
         &mut self,
         site: &str,

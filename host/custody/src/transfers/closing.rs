@@ -250,8 +250,8 @@ impl Call {
         Ok(())
     }
 
-    /// Destroys given keys that are left. Of a great many only so many as one transaction takes; the
-    /// others belong to units that nobody can draw any more.
+    /// Destroys given keys that are left. Of a great many only so many as one transaction takes;
+    /// the others belong to units that nobody can draw any more.
     async fn destroy_given(&mut self, entitlement: &str) -> Result<(), Refusal> {
         let range = Range::all(tables::POOL_KEYS, tables::prefix(entitlement, b""));
         let left = self.view.peek_range(&range.limit(GIVEN_MAX)).await?;

@@ -93,10 +93,10 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `UNSUPPORTED_VERSION`; `NOT_FOUND` for an entitlement that
-    /// the calling plugin does not have; `REPLAYED` for a directive that was acted on before,
-    /// `OUT_OF_ORDER` for one that is older than the last; `REVOKED` or `CLOSED` for an extension of
-    /// what has ended.
+    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `UNSUPPORTED_VERSION`; `NOT_FOUND` for an entitlement
+    /// that the calling plugin does not have; `REPLAYED` for a directive that was acted on before,
+    /// `OUT_OF_ORDER` for one that is older than the last; `REVOKED` or `CLOSED` for an extension
+    /// of what has ended.
     pub async fn import_directive(&mut self, order: &[u8]) -> Result<AppliedDirective, Refusal> {
         let imported = self.act_on(order).await;
         self.whole(imported)

@@ -77,8 +77,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
-    /// Close an entitlement for ever, and write the closing statement to carry to headquarters: what
-    /// is unused and its keys are destroyed (site).
+    /// Close an entitlement for ever, and write the closing statement to carry to headquarters:
+    /// what is unused and its keys are destroyed (site).
     Close(change::Target),
     /// Take a site's closing statement (headquarters).
     Closed {

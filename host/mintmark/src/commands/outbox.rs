@@ -22,8 +22,8 @@ pub(crate) enum Command {
         #[arg(long)]
         site: Option<String>,
     },
-    /// Write the messages that a site has not acknowledged, each as a file: what was lost on the way
-    /// is sent again.
+    /// Write the messages that a site has not acknowledged, each as a file: what was lost on the
+    /// way is sent again.
     Export {
         /// The site.
         #[arg(long)]
