@@ -120,8 +120,8 @@ impl Call {
         };
         if epoch <= applied {
             let detail = format!(
-                "The site has taken messages of epoch {applied} already; run `mintmark stream open` \
-                 with a later epoch."
+                "The site has taken messages of epoch {applied} already; run \
+                 `mintmark stream open` with a later epoch."
             );
             return Err(Refusal::new(Reason::WrongState, detail)
                 .with("epoch", applied.saturating_add(1).to_string()));

@@ -97,7 +97,7 @@ pub(super) fn advice(clock: &ClockState) -> String {
     };
     let lower = match clock.suspicion.as_str() {
         "behind" => {
-            "Was site time set ahead by mistake? `mintmark clock lower --to TIME`, with approvals.\n"
+            "Was site time set ahead by mistake? `mintmark clock lower --to TIME`, by approvals.\n"
         }
         _ => "",
     };
