@@ -372,7 +372,7 @@ impl Call {
             work.count_into(which, &mut counters);
         }
         self.windows_into(which, &mut transaction);
-        let first = counters.write_into(&mut transaction);
+        let first = counters.write_into(which, &mut transaction);
         for row in std::mem::take(&mut self.rows) {
             let released = row.unit.as_ref().is_none_or(|unit| {
                 self.units.get(unit).is_some_and(UnitWork::is_released) && row.is_release()

@@ -7,6 +7,7 @@ use mintmark_model::{Counters, UnitState};
 use mintmark_store::{Add, Sum, Transaction};
 
 use crate::tables;
+use crate::units::work::Which;
 
 /// What an order does to an allotment's counters, in row order.
 pub(crate) struct Credit {
@@ -55,7 +56,11 @@ impl Counting {
     }
 
     /// Writes ten adds per allotment; gives the index of the first of each.
-    pub(crate) fn write_into(self, transaction: &mut Transaction) -> BTreeMap<String, usize> {
+    pub(crate) fn write_into(
+        self,
+        which: Which,
+        transaction: &mut Transaction,
+    ) -> BTreeMap<String, usize> {
         let mut first = BTreeMap::new();
         for (entitlement, change) in self.changes {
             let [credited, parts @ ..] = &change.deltas;
@@ -69,8 +74,9 @@ impl Counting {
             for (position, delta) in change.deltas.into_iter().enumerate() {
                 let scrapped = position == Counters::position(UnitState::Scrapped);
                 let max = match change.scrapped_max {
-                    // What does not rise was within its bound before, or within a wider one.
-                    _ if delta <= 0 => u64::MAX,
+                    // A call that failed may know nothing of an extension that came since: what it
+                    // does not raise is within the bound of then.
+                    _ if which == Which::Released && delta <= 0 => u64::MAX,
                     Some(allowance) if scrapped => allowance.min(change.credited_max),
                     _ => change.credited_max,
                 };
