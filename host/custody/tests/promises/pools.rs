@@ -30,14 +30,20 @@ const SMALL: usize = 2 * CHUNK_KEYS + 7;
 
 /// A licensing authority: its keys, and the hashes by which it knows them.
 struct Authority {
+    algorithm: SignatureAlgorithm,
     keys: Vec<SecretBytes>,
     hashes: Vec<[u8; 32]>,
 }
 
 impl Authority {
     fn new(count: usize) -> Self {
-        let keys: Vec<_> = (0..count).map(|_| SigningKey::generate(ALGORITHM)).collect();
+        Self::of(ALGORITHM, count)
+    }
+
+    fn of(algorithm: SignatureAlgorithm, count: usize) -> Self {
+        let keys: Vec<_> = (0..count).map(|_| SigningKey::generate(algorithm)).collect();
         Self {
+            algorithm,
             hashes: keys.iter().map(|key| sha256(key.public_key_info())).collect(),
             keys: keys.iter().map(SigningKey::to_pkcs8).collect(),
         }
@@ -52,7 +58,7 @@ impl Authority {
         PoolLoad {
             name: name.to_owned(),
             plugin: "entitlement".to_owned(),
-            algorithm: ALGORITHM.name().to_owned(),
+            algorithm: self.algorithm.name().to_owned(),
             keys: self.keys.len() as u64,
             digest: load_digest(&digests),
         }
@@ -166,7 +172,8 @@ fn provision(bench: &Bench, entitlement: &str, subject: &str) -> Result<[u8; 32]
     let sealed = artefact.sealed_key.unwrap();
     let public_key = &artefact.public_key;
     let opened = device.open(&sealed.encapsulated_key, &sealed.ciphertext, public_key).unwrap();
-    let key = SigningKey::from_pkcs8(ALGORITHM, &opened).unwrap();
+    let algorithm = SignatureAlgorithm::for_public_key(public_key).unwrap();
+    let key = SigningKey::from_pkcs8(algorithm, &opened).unwrap();
     assert_eq!(key.public_key_info(), public_key);
     Ok(sha256(public_key))
 }
@@ -221,6 +228,26 @@ fn ten_thousand_given_keys_are_handed_out_once_each_in_their_order() {
     assert_eq!(third.unwrap_err().reason, "QUOTA_EXHAUSTED");
     assert_eq!(bench.counters(&entitlement).unused, 5_995);
     assert_eq!(pools(&bench.site).iter().map(|pool| pool.left).sum::<u64>(), 9_990);
+}
+
+#[test]
+fn a_pool_has_keys_of_one_algorithm_and_any_that_devices_may_have() {
+    for algorithm in SignatureAlgorithm::ALL {
+        let (bench, authority) = (Bench::new(), Authority::of(algorithm, 3));
+        load(&bench.hq, "licences", &authority).unwrap();
+        let mut order = order(&bench, "po-1", 3);
+        order.product.algorithm = algorithm.name().to_owned();
+        let entitlement = bench.entitlement_of(&order);
+        import_keys(&bench.site, &key_file(&bench.hq, &entitlement)).unwrap();
+        for (unit, hash) in authority.hashes.iter().enumerate() {
+            assert_eq!(provision(&bench, &entitlement, &format!("SN:{unit}")).unwrap(), *hash);
+        }
+        assert_eq!(kept(&bench, &entitlement), 0);
+        let other = SignatureAlgorithm::ALL.into_iter().find(|one| *one != algorithm).unwrap();
+        let mixed = Authority { algorithm: other, ..authority };
+        let refused = load(&bench.hq, "mixed", &mixed).unwrap_err();
+        assert_eq!((refused.reason, fact(&refused, "key")), (Reason::InvalidArgument, Some("0")));
+    }
 }
 
 #[test]
@@ -360,7 +387,7 @@ fn a_key_that_was_given_before_is_refused_by_name_as_long_as_a_pool_knows_it() {
         let mut keys: Vec<_> =
             authority.keys.iter().map(|key| SecretBytes::new(key.expose().to_vec())).collect();
         keys[to] = SecretBytes::new(keys[from].expose().to_vec());
-        Authority { keys, hashes: Vec::new() }
+        Authority { algorithm: ALGORITHM, keys, hashes: Vec::new() }
     };
     let authority = Authority::new(SMALL);
     let duplicate = |refusal: Refusal, key: &str, other: &str| {
