@@ -57,8 +57,10 @@ fn given_keys_reach_devices_once_each_and_power_cuts_lose_none() {
     assert_eq!(again["here_before"].as_u64(), Some(1_028));
     done(&provision);
     done(&provision);
-    let delivered = std::fs::read_to_string(format!("{out}/unit-a.key.pem")).unwrap();
-    assert_eq!(delivered, first, "unit 0 has key 0");
+    let delivered = std::fs::read(format!("{out}/unit-a.key.pem")).unwrap();
+    let (_, delivered) = pem_rfc7468::decode_vec(&delivered).unwrap();
+    let delivered = SigningKey::from_pkcs8(SignatureAlgorithm::EcdsaP256, &delivered).unwrap();
+    assert_eq!(delivered.public_key_info(), first, "unit 0 has key 0");
     let confirm = ["--context", &station, "device", "confirm", "unit-a"];
     done(&[&confirm[..], &["--entitlement", &entitlement, "--from", &out]].concat());
     let listed = site.done(&["pool", "list"]);
@@ -68,15 +70,15 @@ fn given_keys_reach_devices_once_each_and_power_cuts_lose_none() {
     assert_eq!(headquarters.done(&["pool", "destroy", "licences"])["destroyed"].as_u64(), Some(2));
 }
 
-/// An authority's file; gives the text of its first key too.
-fn authority(world: &World) -> (std::path::PathBuf, String) {
-    let pem = |_| {
-        let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+/// An authority's file; gives the public key of its first key too.
+fn authority(world: &World) -> (std::path::PathBuf, Vec<u8>) {
+    let keys: Vec<SigningKey> =
+        (0..KEYS).map(|_| SigningKey::generate(SignatureAlgorithm::EcdsaP256)).collect();
+    let pem = |key: &SigningKey| {
         let ending = pem_rfc7468::LineEnding::LF;
         pem_rfc7468::encode_string("PRIVATE KEY", ending, key.to_pkcs8().expose()).unwrap()
     };
-    let keys: Vec<String> = (0..KEYS).map(pem).collect();
     let path = world.path("licences.pem");
-    std::fs::write(&path, keys.concat()).unwrap();
-    (path, keys[0].clone())
+    std::fs::write(&path, keys.iter().map(pem).collect::<String>()).unwrap();
+    (path, keys[0].public_key_info().to_vec())
 }

@@ -180,6 +180,8 @@ fn frame(bytes: &[u8], bytes_max: usize) -> Result<(&[u8], &[u8]), DecodeError> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn head(keys: u64, chunks: usize) -> KeyFileHead {
@@ -233,5 +235,31 @@ mod tests {
         assert_ne!(chunk_aad(&[1; 32], 0), chunk_aad(&[1; 32], 1));
         assert_ne!(given_digest([&b"ab"[..], b"c"]), given_digest([&b"a"[..], b"bc"]));
         assert_ne!(load_digest(&[[1; 32], [2; 32]]), load_digest(&[[2; 32], [1; 32]]));
+    }
+    proptest! {
+        #[test]
+        fn p2_a_flipped_bit_gives_no_head_or_one_that_no_grant_names(
+            bit in any::<prop::sample::Index>(),
+        ) {
+            let bytes = head(2_000, 2).encode();
+            let mut flipped = bytes.clone();
+            let bit = bit.index(bytes.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let read = KeyFileHead::decode(&flipped);
+            prop_assert!(read.is_err() || read.unwrap().digest() != head(2_000, 2).digest());
+        }
+
+        #[test]
+        fn p3_any_bytes_are_cut_or_refused(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _any = SealedKeys::decode(&bytes);
+            let _any = KeyFileHead::decode(&bytes);
+            bytes.splice(0..0, MAGIC);
+            let length = bytes.len();
+            if let Ok(chunks) = KeyFile::parse(&bytes).and_then(|file| file.chunks()) {
+                prop_assert!(chunks.iter().map(|chunk| chunk.len()).sum::<usize>() < length);
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::directives::under_way;
 const DAY_MS: u64 = 86_400_000;
 
 /// Closes at the site; gives the statement's bytes and the file.
-fn close(site: &TestHost, entitlement: &str) -> Result<(Vec<u8>, Vec<u8>), Status> {
+pub(crate) fn close(site: &TestHost, entitlement: &str) -> Result<(Vec<u8>, Vec<u8>), Status> {
     let (order, file) = site.run::<Line, _>("admin", "ada", || {
         let order = transfers::export_closing(entitlement)?;
         let body = ClosingMessageBody { version: 1, order: order.clone() };
@@ -35,7 +35,7 @@ fn statement(order: &[u8]) -> ClosingStatement {
     canonical::decode(&SignedOrder::decode(order).unwrap().body, 1 << 20).unwrap()
 }
 
-fn report(bench: &Bench) {
+pub(crate) fn report(bench: &Bench) {
     import_receipt(&bench.site, &bench.receipt()).unwrap();
 }
 

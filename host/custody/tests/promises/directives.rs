@@ -314,7 +314,12 @@ fn two_calls_at_once_act_on_a_directive_once() {
 }
 
 /// Headquarters extends, with the approvals that it takes.
-fn extend(bench: &Bench, entitlement: &str, units: u64, not_after: Option<u64>) -> Vec<u8> {
+pub(crate) fn extend(
+    bench: &Bench,
+    entitlement: &str,
+    units: u64,
+    not_after: Option<u64>,
+) -> Vec<u8> {
     let change = Change::Extend { units, not_after };
     let ordered = || Office::change(&bench.hq, &bench.site.uri(), Line::NAME, entitlement, &change);
     let refused = ordered().unwrap_err();

@@ -20,3 +20,4 @@ mod restarts;
 mod retries;
 mod time;
 mod units;
+mod written_off;

@@ -18,26 +18,32 @@ use mintmark_exchange::proposal::GrantProposal;
 use mintmark_exchange::row::{Event, Row};
 use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_model::{Reason, Refusal};
-use mintmark_sdk_testing::sdk::{Status, certificates, keys, transfers};
+use mintmark_sdk_testing::sdk::{Status, transfers};
 use mintmark_sdk_testing::{Device, Hardware, NODE, Office, TestHost};
 use mintmark_store::Range;
 
-use crate::bench::{Bench, Line, draw, finish, import, rows};
+use crate::bench::{Bench, Line, draw, finish, import};
 
 const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::EcdsaP256;
 /// Two whole chunks, and a third that is not.
 const SMALL: usize = 2 * CHUNK_KEYS + 7;
 
 /// A licensing authority: its keys, and the hashes by which it knows them.
-struct Authority {
+pub(crate) struct Authority {
+    algorithm: SignatureAlgorithm,
     keys: Vec<SecretBytes>,
     hashes: Vec<[u8; 32]>,
 }
 
 impl Authority {
-    fn new(count: usize) -> Self {
-        let keys: Vec<_> = (0..count).map(|_| SigningKey::generate(ALGORITHM)).collect();
+    pub(crate) fn new(count: usize) -> Self {
+        Self::of(ALGORITHM, count)
+    }
+
+    fn of(algorithm: SignatureAlgorithm, count: usize) -> Self {
+        let keys: Vec<_> = (0..count).map(|_| SigningKey::generate(algorithm)).collect();
         Self {
+            algorithm,
             hashes: keys.iter().map(|key| sha256(key.public_key_info())).collect(),
             keys: keys.iter().map(SigningKey::to_pkcs8).collect(),
         }
@@ -52,7 +58,7 @@ impl Authority {
         PoolLoad {
             name: name.to_owned(),
             plugin: "entitlement".to_owned(),
-            algorithm: ALGORITHM.name().to_owned(),
+            algorithm: self.algorithm.name().to_owned(),
             keys: self.keys.len() as u64,
             digest: load_digest(&digests),
         }
@@ -63,7 +69,7 @@ fn digest_of(chunk: &[SecretBytes]) -> [u8; 32] {
     given_digest(chunk.iter().map(SecretBytes::expose))
 }
 
-fn admin(host: &TestHost) -> Session {
+pub(crate) fn admin(host: &TestHost) -> Session {
     let session = if host.uri().contains("/site/") {
         host.session_of::<Line>("operator", "mei")
     } else {
@@ -87,7 +93,11 @@ fn send(
 }
 
 /// Loads what is missing.
-fn load(hq: &TestHost, name: &str, authority: &Authority) -> Result<PoolProgress, Refusal> {
+pub(crate) fn load(
+    hq: &TestHost,
+    name: &str,
+    authority: &Authority,
+) -> Result<PoolProgress, Refusal> {
     let mut reached = begin(hq, &authority.announced(name))?;
     for (number, chunk) in authority.chunks().into_iter().enumerate().skip(reached.chunk as usize) {
         reached = send(hq, name, number, chunk)?;
@@ -95,7 +105,7 @@ fn load(hq: &TestHost, name: &str, authority: &Authority) -> Result<PoolProgress
     Ok(reached)
 }
 
-fn pools(host: &TestHost) -> Vec<PoolStatus> {
+pub(crate) fn pools(host: &TestHost) -> Vec<PoolStatus> {
     block_on(host.custody().pools(admin(host))).unwrap()
 }
 
@@ -103,7 +113,7 @@ fn left(hq: &TestHost) -> u64 {
     pools(hq)[0].left
 }
 
-fn order(bench: &Bench, number: &str, total: usize) -> GrantProposal {
+pub(crate) fn order(bench: &Bench, number: &str, total: usize) -> GrantProposal {
     let mut order = bench.order(number, total as u64);
     order.product.origin = KeyOrigin::Pool;
     order.product.delivery = Delivery::SealedToDevice;
@@ -119,16 +129,16 @@ fn order(bench: &Bench, number: &str, total: usize) -> GrantProposal {
 }
 
 /// The key file of an entitlement, fetched at headquarters.
-fn key_file(hq: &TestHost, entitlement: &str) -> Vec<u8> {
+pub(crate) fn key_file(hq: &TestHost, entitlement: &str) -> Vec<u8> {
     let file = block_on(hq.custody().key_file(admin(hq), entitlement)).unwrap();
     hq.fetch(&file).unwrap()
 }
 
-fn show(site: &TestHost, head: &[u8]) -> Result<(String, PoolProgress), Refusal> {
+pub(crate) fn show(site: &TestHost, head: &[u8]) -> Result<(String, PoolProgress), Refusal> {
     block_on(site.custody().begin_keys(admin(site), head))
 }
 
-fn take(
+pub(crate) fn take(
     site: &TestHost,
     entitlement: &str,
     number: usize,
@@ -150,7 +160,7 @@ fn import_keys(site: &TestHost, file: &[u8]) -> Result<PoolProgress, Refusal> {
 }
 
 /// A bench with a loaded pool, and an entitlement from it whose keys are not here yet.
-fn granted(loaded: usize, total: usize) -> (Bench, Authority, String, Vec<u8>) {
+pub(crate) fn granted(loaded: usize, total: usize) -> (Bench, Authority, String, Vec<u8>) {
     let bench = Bench::new();
     let authority = Authority::new(loaded);
     assert!(load(&bench.hq, "licences", &authority).unwrap().whole);
@@ -160,13 +170,18 @@ fn granted(loaded: usize, total: usize) -> (Bench, Authority, String, Vec<u8>) {
 }
 
 /// Provisions with a key of the pool, which the device opens.
-fn provision(bench: &Bench, entitlement: &str, subject: &str) -> Result<[u8; 32], Refusal> {
+pub(crate) fn provision(
+    bench: &Bench,
+    entitlement: &str,
+    subject: &str,
+) -> Result<[u8; 32], Refusal> {
     let device = Device::new();
     let artefact = seal(bench, entitlement, subject, &device)?;
     let sealed = artefact.sealed_key.unwrap();
     let public_key = &artefact.public_key;
     let opened = device.open(&sealed.encapsulated_key, &sealed.ciphertext, public_key).unwrap();
-    let key = SigningKey::from_pkcs8(ALGORITHM, &opened).unwrap();
+    let algorithm = SignatureAlgorithm::for_public_key(public_key).unwrap();
+    let key = SigningKey::from_pkcs8(algorithm, &opened).unwrap();
     assert_eq!(key.public_key_info(), public_key);
     Ok(sha256(public_key))
 }
@@ -221,6 +236,26 @@ fn ten_thousand_given_keys_are_handed_out_once_each_in_their_order() {
     assert_eq!(third.unwrap_err().reason, "QUOTA_EXHAUSTED");
     assert_eq!(bench.counters(&entitlement).unused, 5_995);
     assert_eq!(pools(&bench.site).iter().map(|pool| pool.left).sum::<u64>(), 9_990);
+}
+
+#[test]
+fn a_pool_has_keys_of_one_algorithm_and_any_that_devices_may_have() {
+    for algorithm in SignatureAlgorithm::ALL {
+        let (bench, authority) = (Bench::new(), Authority::of(algorithm, 3));
+        load(&bench.hq, "licences", &authority).unwrap();
+        let mut order = order(&bench, "po-1", 3);
+        order.product.algorithm = algorithm.name().to_owned();
+        let entitlement = bench.entitlement_of(&order);
+        import_keys(&bench.site, &key_file(&bench.hq, &entitlement)).unwrap();
+        for (unit, hash) in authority.hashes.iter().enumerate() {
+            assert_eq!(provision(&bench, &entitlement, &format!("SN:{unit}")).unwrap(), *hash);
+        }
+        assert_eq!(kept(&bench, &entitlement), 0);
+        let other = SignatureAlgorithm::ALL.into_iter().find(|one| *one != algorithm).unwrap();
+        let mixed = Authority { algorithm: other, ..authority };
+        let refused = load(&bench.hq, "mixed", &mixed).unwrap_err();
+        assert_eq!((refused.reason, fact(&refused, "key")), (Reason::InvalidArgument, Some("0")));
+    }
 }
 
 #[test]
@@ -360,7 +395,7 @@ fn a_key_that_was_given_before_is_refused_by_name_as_long_as_a_pool_knows_it() {
         let mut keys: Vec<_> =
             authority.keys.iter().map(|key| SecretBytes::new(key.expose().to_vec())).collect();
         keys[to] = SecretBytes::new(keys[from].expose().to_vec());
-        Authority { keys, hashes: Vec::new() }
+        Authority { algorithm: ALGORITHM, keys, hashes: Vec::new() }
     };
     let authority = Authority::new(SMALL);
     let duplicate = |refusal: Refusal, key: &str, other: &str| {
@@ -385,7 +420,7 @@ fn a_key_that_was_given_before_is_refused_by_name_as_long_as_a_pool_knows_it() {
     assert_eq!(destroy(&hq, "nothing").unwrap_err().reason, Reason::NotFound);
 }
 
-fn destroy(hq: &TestHost, name: &str) -> Result<u64, Refusal> {
+pub(crate) fn destroy(hq: &TestHost, name: &str) -> Result<u64, Refusal> {
     block_on(hq.custody().destroy_pool(admin(hq), name))
 }
 
@@ -524,53 +559,4 @@ fn a_key_file_is_for_one_grant_at_one_site() {
     assert_eq!(unasked.reason, Reason::NotFound);
     let no_pools_here = begin(&bench.site, &Authority::new(1).announced("mine")).unwrap_err();
     assert_eq!(no_pools_here.reason, Reason::PermissionDenied);
-}
-
-#[test]
-fn a_restored_headquarters_hands_nothing_out_a_second_time() {
-    let bench = Bench::new();
-    load(&bench.hq, "licences", &Authority::new(20)).unwrap();
-    let site = bench.site.uri();
-    bench
-        .hq
-        .run::<Office, _>("admin", "ada", || {
-            let recipients =
-                keys::Recipients::site("device-key", &*site, keys::Operations::CERTIFY);
-            certificates::create_batch_key("batch-kept", &recipients)?;
-            Ok(())
-        })
-        .unwrap();
-    bench.entitlement_of(&order(&bench, "po-1", 5));
-    block_on(async {
-        let mut call = bench.hq.custody().begin(admin(&bench.hq), None).await.unwrap();
-        call.write_off_exports().await.unwrap();
-        finish(call).await.unwrap();
-    });
-    assert_eq!(pools(&bench.hq)[0].state, PoolState::Suspect);
-    let again = Office::grant(&bench.hq, &site, "device-key", &order(&bench, "po-2", 5));
-    assert_eq!(again.unwrap_err().reason, "WRONG_STATE");
-    // A batch key that was made before the backup may be at a site already.
-    let kept = bench.hq.run::<Office, _>("admin", "ada", || {
-        let ca = keys::Key::open("product-thermostat-2")?;
-        let batch = keys::Key::open("batch-kept")?;
-        Ok(transfers::export_grant(&transfers::Proposal {
-            cluster: &site,
-            plugin: "device-key",
-            proposal: &bench.order("po-3", 5).encode(),
-            product_ca: Some(&ca),
-            batch_key: Some(&batch),
-            key_set: None,
-        })?)
-    });
-    assert_eq!(kept.unwrap_err().reason, "WRONG_STATE");
-    // Orders that need neither go on, under numbers that no earlier grant can have.
-    let file = bench.granted(&bench.order("po-4", 5));
-    let entitlement = import(&bench.site, &file).unwrap();
-    let numbers = rows(&bench.site).into_iter().filter_map(|row| match row.body.event {
-        Event::GrantImported { number, .. } => Some(number),
-        _ => None,
-    });
-    let numbers: Vec<_> = numbers.collect();
-    assert!(numbers[1] > numbers[0] + (1 << 20), "{numbers:?}, {entitlement}");
-    assert_eq!(destroy(&bench.hq, "licences").unwrap(), 15);
 }
