@@ -127,11 +127,12 @@ impl SimulatedPlatform {
         {
             (state.anchor, state.remembered) = (Some(anchor), remembered);
         }
-        self.with(State { budget: None, failed: false, ..state })
+        self.with(State { budget: None, failed: false, fired: 0, ..state })
     }
 
     fn copy(&self) -> Self {
-        self.with(State { torn: None, budget: None, failed: false, ..self.state().clone() })
+        let state = self.state().clone();
+        self.with(State { torn: None, budget: None, failed: false, fired: 0, ..state })
     }
 
     fn with(&self, state: State) -> Self {
