@@ -29,3 +29,20 @@ load:
 # A million given keys: loaded, granted, imported.
 pools:
     cargo bench -p mintmark-tests --bench pools
+
+# Lives of simulated sites against the model; `MINTMARK_SEED_FROM` says where to begin.
+simulate SEEDS="100000":
+    MINTMARK_SEEDS={{SEEDS}} cargo test -p mintmark-sdk-testing --test simulation -- --nocapture
+
+# kill -9 at every system call of a start, a provisioning, an import, an export and a receipt.
+kill-points:
+    MINTMARK_KILL_POINTS=all cargo test -p mintmark-sdk-testing --test kill -- --nocapture
+
+# One fuzz target, for so many seconds; needs cargo-fuzz and the nightly toolchain.
+fuzz TARGET SECONDS="3600":
+    mkdir -p tests/fuzz/corpus/{{TARGET}}
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} tests/fuzz/corpus/{{TARGET}} tests/fuzz/seeds/{{TARGET}} -- -max_total_time={{SECONDS}} -rss_limit_mb=1024 -max_len=65536
+
+# The seeds of the fuzz targets, made anew by the code that is there.
+fuzz-seeds:
+    cd tests/fuzz && cargo run --release --example seeds

@@ -255,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn p11_the_key_fixes_the_algorithm_and_no_signature_is_none() {
+        let keys = SignatureAlgorithm::ALL.map(SigningKey::generate);
+        for signer in &keys {
+            let signature = signer.sign(b"grant");
+            for key in &keys {
+                let held = verify(key.public_key_info(), b"grant", &signature).is_ok();
+                assert_eq!(held, std::ptr::eq(key, signer), "{:?}", key.algorithm());
+            }
+            for none in [&b""[..], &[0; 64], &signature[..signature.len() - 1]] {
+                assert!(verify(signer.public_key_info(), b"grant", none).is_err());
+            }
+        }
+    }
+
+    #[test]
     fn the_algorithm_follows_from_the_public_key() {
         for algorithm in SignatureAlgorithm::ALL {
             let key = SigningKey::generate(algorithm);

@@ -8,6 +8,7 @@ mod codec;
 mod faults;
 mod file;
 mod guard;
+mod medium;
 mod snapshot;
 mod space;
 
@@ -20,9 +21,11 @@ use cap_std::fs::Dir;
 use mintmark_crypto::Secret;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, WriteTransaction};
 
+pub use self::medium::Medium;
 use self::{
     codec::{Header, Standing},
     guard::{engine_error, guarded},
+    medium::OnMedium,
     snapshot::EmbeddedSnapshot,
     space::{Tables, header_bytes},
 };
@@ -75,6 +78,26 @@ impl Embedded {
     ) -> Result<Self, Error> {
         let backend = file::open(dir, file_name)?;
         Self::open_in(backend, identity, sealing, CHECKED_AT_OPEN_BYTES_MAX)
+    }
+
+    /// [`create`](Self::create) on a medium of the caller's instead of in a file, for tests of what
+    /// disks do.
+    pub fn create_on(
+        medium: impl Medium,
+        identity: &Identity,
+        sealing: &Secret<32>,
+    ) -> Result<Self, Error> {
+        Self::create_in(OnMedium(medium), identity, sealing)
+    }
+
+    /// [`open`](Self::open) on a medium of the caller's instead of in a file, for tests of what
+    /// disks do.
+    pub fn open_on(
+        medium: impl Medium,
+        identity: &Identity,
+        sealing: &Secret<32>,
+    ) -> Result<Self, Error> {
+        Self::open_in(OnMedium(medium), identity, sealing, CHECKED_AT_OPEN_BYTES_MAX)
     }
 
     pub(crate) fn create_in(

@@ -29,7 +29,7 @@ pub use crate::committer::{
     AfterCommit, BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, CommitError, Committed, Committer,
     NotAnchored, Unanchored,
 };
-pub use crate::embedded::Embedded;
+pub use crate::embedded::{Embedded, Medium};
 pub use crate::engine::{Later, Snapshot, Store, Verified};
 pub use crate::error::{Damage, Error};
 pub use crate::ledger::Row;

@@ -32,6 +32,13 @@ impl TestClock {
         self.0.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
+    /// Clocks of their own that show the same.
+    pub(crate) fn fork(&self) -> Self {
+        let fork = Self::new(self.now_ms());
+        fork.0.monotonic_ms.store(self.monotonic_ms(), Ordering::SeqCst);
+        fork
+    }
+
     /// Sets the wall clock alone, as somebody at the machine would.
     pub fn set_wall_ms(&self, ms: u64) {
         self.0.wall_ms.store(ms, Ordering::SeqCst);

@@ -10,11 +10,11 @@ use mintmark_custody::{
 use mintmark_exchange::approval::ApprovalRequest;
 use mintmark_exchange::canonical::sha256;
 use mintmark_model::{Principal, Role};
-use mintmark_pki::ClusterPath;
+use mintmark_pki::{ClusterPath, ClusterRole};
 use mintmark_sdk::{Package, Plugin, Status};
 
 use crate::approvers::{QUORUM, Voter};
-use crate::clock::TestClock;
+use crate::clock::{EPOCH_MS, TestClock};
 use crate::device::Station;
 use crate::hardware::Hardware;
 use crate::manifest::Manifest;
@@ -46,10 +46,27 @@ pub struct Stopped {
 type Dispatch = fn(&str, &str, &[u8]) -> Result<Vec<u8>, Status>;
 
 /// An active plugin.
+#[derive(Clone)]
 pub(crate) struct Installed {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) claims: Arc<PluginClaims>,
     pub(crate) dispatch: Dispatch,
+}
+
+impl Installed {
+    /// A build of a plugin, with its version and the bytes that stand for its component.
+    fn of<P: Package>(build: &str) -> (Self, String, Vec<u8>) {
+        let manifest = Manifest::parse(P::MANIFEST).expect("the manifest is one that a host takes");
+        assert_eq!(manifest.name, P::NAME, "the manifest names the plugin");
+        let version = match build {
+            "" => manifest.version.clone(),
+            build => format!("{}+{build}", manifest.version),
+        };
+        let component = [P::NAME, P::MANIFEST, build].join("\n").into_bytes();
+        let claims = manifest.claims(sha256(&component)).expect("the slots were read before");
+        let (manifest, claims) = (Arc::new(manifest), Arc::new(claims));
+        (Self { manifest, claims, dispatch: P::dispatch }, version, component)
+    }
 }
 
 impl TestHost {
@@ -96,16 +113,9 @@ impl TestHost {
     /// # Panics
     /// As [`install`](Self::install).
     pub fn install_build<P: Package>(&mut self, build: &str) {
-        let manifest = Manifest::parse(P::MANIFEST).expect("the manifest is one that a host takes");
-        assert_eq!(manifest.name, P::NAME, "the manifest names the plugin");
-        let version = match build {
-            "" => manifest.version.clone(),
-            build => format!("{}+{build}", manifest.version),
-        };
-        let component = [P::NAME, P::MANIFEST, build].join("\n").into_bytes();
-        let measurement = sha256(&component);
-        let claims = manifest.claims(measurement).expect("the slots were read before");
-        let security = manifest.security_version;
+        let (installed, version, component) = Installed::of::<P>(build);
+        let (claims, measurement) = (Arc::clone(&installed.claims), sha256(&component));
+        let security = installed.manifest.security_version;
         let session = || self.session("admin", "admin", "InstallPlugin");
         block_on(async {
             let custody = &self.custody;
@@ -115,7 +125,6 @@ impl TestHost {
             custody.activate_plugin(session(), &claims, &version).await
         })
         .expect("the plugin can be installed");
-        let installed = Installed { manifest, claims: Arc::new(claims), dispatch: P::dispatch };
         self.plugins.insert(P::NAME, installed);
     }
 
@@ -160,6 +169,14 @@ impl TestHost {
     /// # Panics
     /// Where the host refuses.
     pub fn stage(&self, content: &[u8]) -> String {
+        self.try_stage(content).expect("a file can be staged")
+    }
+
+    /// [`stage`](Self::stage) at a host that may refuse.
+    ///
+    /// # Errors
+    /// Those of the host.
+    pub fn try_stage(&self, content: &[u8]) -> Result<String, Status> {
         let session = || self.session("admin", "admin", "Stage");
         block_on(async {
             let file = self.custody.stage_begin(session()).await?;
@@ -169,9 +186,9 @@ impl TestHost {
             }
             let digest = sha256(content);
             self.custody.stage_finish(session(), &file, &digest).await?;
-            Ok::<_, mintmark_model::Refusal>(file)
+            Ok(file)
         })
-        .expect("a file can be staged")
+        .map_err(status_of)
     }
 
     /// The content of a staged file.
@@ -279,6 +296,41 @@ impl TestHost {
 }
 
 impl Stopped {
+    /// A site that another process has made, without plugins and approvers.
+    ///
+    /// # Panics
+    /// For a name that is none.
+    pub fn site(name: &str) -> Self {
+        let cluster = ClusterPath::new(ORGANIZATION, ClusterRole::Site, name);
+        let cluster = cluster.expect("a cluster has a name");
+        let (clock, plugins) = (TestClock::new(EPOCH_MS), BTreeMap::new());
+        Self { cluster, clock, plugins, approvers: Arc::new([]) }
+    }
+
+    /// A plugin that was installed there.
+    ///
+    /// # Panics
+    /// As [`TestHost::install`].
+    pub fn with_plugin<P: Package>(&mut self) {
+        let (installed, _, _) = Installed::of::<P>("");
+        self.plugins.insert(P::NAME, installed);
+    }
+
+    /// The same host once more, with clocks of its own: for a test that lets it live several lives
+    /// from one beginning.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let Self { cluster, clock, plugins, approvers } = self;
+        let (cluster, plugins, approvers) =
+            (cluster.clone(), plugins.clone(), Arc::clone(approvers));
+        Self { cluster, clock: clock.fork(), plugins, approvers }
+    }
+
+    /// The host's clocks.
+    pub fn clock(&self) -> &TestClock {
+        &self.clock
+    }
+
     /// Starts the host on what it ran on before, or on a copy that was put back.
     ///
     /// # Errors

@@ -62,20 +62,26 @@
 
 mod approvers;
 mod backend;
+mod chance;
 mod clock;
 mod device;
+mod disk;
 mod hardware;
 mod host;
+mod machine;
 mod manifest;
 mod office;
 mod run;
 mod world;
 
 pub use approvers::{APPROVERS, QUORUM, Voter};
+pub use chance::Chance;
 pub use clock::TestClock;
 pub use device::{Device, Station};
+pub use disk::{DiskFault, SimulatedDisk};
 pub use hardware::{Hardware, NODE};
 pub use host::{Stopped, TestHost};
+pub use machine::{Machine, SimulatedPlatform};
 pub use office::Office;
 pub use world::World;
 

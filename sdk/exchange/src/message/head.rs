@@ -286,6 +286,37 @@ mod tests {
     }
 
     #[test]
+    fn p14_a_second_signature_does_not_make_a_second_message() {
+        let before = preamble(&header()).unwrap();
+        let signed = |signature: &[u8]| {
+            let bytes = assemble(&before, &tail(), signature).unwrap();
+            MessageHead::parse(&bytes).unwrap().0
+        };
+        let (one, other) = (signed(&[15; 70]), signed(&[16; 71]));
+        assert_ne!(one.signature(), other.signature());
+        assert_eq!(one.digest(), other.digest());
+        let order = |signature| crate::SignedOrder {
+            body: b"grant".to_vec(),
+            chain: vec![vec![1]],
+            signature,
+        };
+        let digest = |signature| order(signature).digest(crate::order::GRANT);
+        assert_eq!(digest(vec![1; 70]), digest(vec![2; 71]));
+    }
+
+    #[test]
+    fn p10_a_body_under_another_label_is_another_order() {
+        use crate::order::{APPROVAL, CHARTER, CHECKPOINT, CLOSING, DIRECTIVE, GRANT, RECEIPT};
+        let labels = [APPROVAL, CHARTER, CHECKPOINT, CLOSING, DIRECTIVE, GRANT, RECEIPT, LABEL];
+        let signed: std::collections::BTreeSet<_> =
+            labels.iter().map(|label| crate::order::signed_bytes(label, b"body")).collect();
+        assert_eq!(signed.len(), labels.len());
+        let prefixed =
+            |one: &Vec<u8>| signed.iter().any(|other| one != other && other.starts_with(one));
+        assert!(!signed.iter().any(prefixed));
+    }
+
+    #[test]
     fn a_newer_version_is_told_apart_from_garbage() {
         let mut bytes = message();
         bytes[5] = 2;
