@@ -26,6 +26,15 @@ impl Cast {
     pub(super) fn join(&mut self, host: Host) {
         self.hosts.push(host);
     }
+
+    /// Cuts the power of shenzhen's host, and starts it again.
+    pub(super) async fn cut_shenzhen(&mut self, stage: &Stage) -> Result<(), Error> {
+        let site = CLUSTERS.into_iter().zip(&mut self.hosts);
+        for (cluster, host) in site.filter(|((_, name), _)| *name == "shenzhen") {
+            host.cut_power(stage, cluster).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The clusters: role and name.
@@ -76,7 +85,7 @@ async fn found(
     (role, name): (&str, &str),
     shown: bool,
 ) -> Result<(), Error> {
-    stage.write_config(role, name)?;
+    stage.write_config((role, name), "127.0.0.1:0")?;
     let config = format!("{name}/config.toml");
     let people = format!("{name}/people");
     let step = async |arguments: &[&str]| {

@@ -1,4 +1,5 @@
-//! Act 3: a thousand devices, by parallel testers, under the rate, with crashes and an audit.
+//! Act 3: a thousand devices, by parallel testers, under the rate, with crashes, a power cut and
+//! an audit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::act_begin::Cast;
 use super::act_order::{Order, TOTAL};
 use super::line::{FAILS, Line, SCRAPPED, Tally, Tester, subject};
 use super::narration::Story;
@@ -24,9 +26,16 @@ use crate::pem;
 const STATIONS: usize = 8;
 /// Testers of a station.
 const TESTERS: usize = 2;
+/// Devices before the power cut.
+const CUT_AFTER: u64 = 100;
 
 /// Plays the act.
-pub(super) async fn play(story: &mut Story, stage: &Stage, order: &Order) -> Result<(), Error> {
+pub(super) async fn play(
+    story: &mut Story,
+    stage: &Stage,
+    order: &Order,
+    cast: &mut Cast,
+) -> Result<(), Error> {
     story.act(3, "1,000 devices, 8 stations, 16 testers at once");
     let contexts = stations(story, stage).await?;
     let line = Arc::new(Line {
@@ -39,8 +48,9 @@ pub(super) async fn play(story: &mut Story, stage: &Stage, order: &Order) -> Res
         crossings: Mutex::default(),
     });
     let began = Instant::now();
-    let tally = run(story, &line, &contexts).await?;
+    let tally = run(story, stage, &line, &contexts, cast).await?;
     let seconds = began.elapsed().as_secs_f32();
+    show_power_cut(story, stage, &tally).await?;
     scrap(story, stage, order).await?;
     show_rate(story, &tally, began)?;
     show_crossing(story, &line).await?;
@@ -72,8 +82,14 @@ async fn stations(story: &Story, stage: &Stage) -> Result<Vec<Context>, Error> {
     Ok(contexts)
 }
 
-/// Runs the line until every device is made.
-async fn run(story: &Story, line: &Arc<Line>, contexts: &[Context]) -> Result<Tally, Error> {
+/// Runs the line until every device is made. In the middle the power is cut.
+async fn run(
+    story: &Story,
+    stage: &Stage,
+    line: &Arc<Line>,
+    contexts: &[Context],
+    cast: &mut Cast,
+) -> Result<Tally, Error> {
     let mut testers = JoinSet::new();
     for context in contexts {
         for _ in 0..TESTERS {
@@ -84,9 +100,17 @@ async fn run(story: &Story, line: &Arc<Line>, contexts: &[Context]) -> Result<Ta
     let bar = progress(story);
     let mut sum = Tally::default();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let mut cut = false;
     loop {
         tokio::select! {
-            _ = tick.tick() => bar.set_position(line.finished.load(Ordering::Relaxed)),
+            _ = tick.tick() => {
+                let finished = line.finished.load(Ordering::Relaxed);
+                bar.set_position(finished);
+                if finished >= CUT_AFTER && !cut {
+                    cut = true;
+                    cast.cut_shenzhen(stage).await?;
+                }
+            }
             ended = testers.join_next() => match ended {
                 None => break,
                 Some(Ok(tally)) => sum.add(tally?),
@@ -117,6 +141,7 @@ impl Tally {
         self.waits.extend(other.waits);
         self.confirmed += other.confirmed;
         self.retries += other.retries;
+        self.unanswered += other.unanswered;
         if self.batch_ca.is_empty() {
             self.batch_ca = other.batch_ca;
         }
@@ -128,6 +153,18 @@ async fn scrap(story: &Story, stage: &Stage, order: &Order) -> Result<(), Error>
     let arguments =
         ["device", "scrap", &subject, "--entitlement", &order.entitlement, "--reason", "dropped"];
     stage.program().done(story, Some("shenzhen/anna"), &arguments).await.map(drop)
+}
+
+/// The host was killed with calls under way. What it had answered stands, what it had not was asked
+/// again; the counters say at the end that no unit was lost over it.
+async fn show_power_cut(story: &mut Story, stage: &Stage, tally: &Tally) -> Result<(), Error> {
+    let status = stage.program().quietly(Some("shenzhen/anna"), &["status"]).await?;
+    let text = format!(
+        "after {CUT_AFTER} devices shenzhen's host was killed and started again: {} calls had no \
+         answer and were repeated",
+        tally.unanswered
+    );
+    story.claim(tally.unanswered > 0 && fact(&status, "boot") == "2", text)
 }
 
 /// The 401st within ten seconds waits. A machine that is slower than the limit never meets it.

@@ -62,6 +62,19 @@ impl Host {
         BufReader::new(stdout).lines().next_line().await.ok().flatten()
     }
 
+    /// Cuts the power: the process is killed, whatever it is doing, and started again at the same
+    /// address.
+    pub(super) async fn cut_power(
+        &mut self,
+        stage: &Stage,
+        (role, name): (&str, &str),
+    ) -> Result<(), Error> {
+        self.child.kill().await.map_err(Error::file("kill", Path::new(name)))?;
+        stage.write_config((role, name), &self.address)?;
+        *self = Self::start(stage, name).await?;
+        Ok(())
+    }
+
     /// Asks the host to stop; says whether it did so in order.
     pub(super) async fn stop(mut self) -> bool {
         drop(self.stdin.take());

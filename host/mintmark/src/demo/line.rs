@@ -9,6 +9,7 @@ use mintmark_pki::{request, verify_device};
 use mintmark_rpc::client::Failure;
 use mintmark_rpc::client::plugins::device_key as site;
 use tokio::sync::Mutex;
+use tonic::{Response, Status};
 
 use super::act_audit::{Crossing, cross};
 use super::program::Program;
@@ -46,6 +47,8 @@ pub(super) struct Tally {
     pub(super) confirmed: u64,
     /// Testers that lost the answer and asked again.
     pub(super) retries: u64,
+    /// Calls that nobody answered: the host was gone.
+    pub(super) unanswered: u64,
     /// When a reservation was told to wait for the rate, and how long.
     pub(super) waits: Vec<(Instant, Duration)>,
 }
@@ -57,7 +60,9 @@ pub(super) const SCRAPPED: u64 = 666;
 /// Every so many devices the tester crashes before it has stored the answer.
 const CRASHES_EVERY: u64 = 40;
 /// Tries for one device before the line stops.
-const TRIES_MAX: u32 = 200;
+const TRIES_MAX: u32 = 1_000;
+/// How long to wait where nobody answers.
+const NOBODY_WAIT: Duration = Duration::from_millis(20);
 
 /// The name of a device.
 pub(super) fn subject(number: u64) -> String {
@@ -120,14 +125,22 @@ impl<'a> Tester<'a> {
             FAILS => {
                 let (kind, detail) = (site::FailureKind::Permanent.into(), "flash is dead".into());
                 let request = site::FailRequest { entitlement, subject, kind, detail };
-                self.client.devices().fail(request).await.map_err(Failure::from)?;
+                let ask = |client: Client| {
+                    let request = request.clone();
+                    async move { client.devices().fail(request).await }
+                };
+                self.persist(ask).await?;
             }
             // An operator scraps it later: that is a person's act.
             SCRAPPED => {}
             _ => {
                 let proof = device.key.sign(&identity.confirm_message);
                 let request = site::ConfirmRequest { entitlement, subject, proof };
-                self.client.devices().confirm(request).await.map_err(Failure::from)?;
+                let ask = |client: Client| {
+                    let request = request.clone();
+                    async move { client.devices().confirm(request).await }
+                };
+                self.persist(ask).await?;
                 self.tally.confirmed += 1;
             }
         }
@@ -155,14 +168,34 @@ impl<'a> Tester<'a> {
             if failure.is(Reason::ReceiptOverdue) && tries_left > 0 {
                 self.line.carry(crossed).await?;
             } else if failure.is_transient() && tries_left > 0 {
-                let wait = failure.retry_after.unwrap_or(Duration::from_millis(20));
+                let wait = failure.retry_after.unwrap_or(NOBODY_WAIT);
                 if failure.is(Reason::RateLimited) {
                     self.tally.waits.push((Instant::now(), wait));
                 }
+                self.tally.unanswered += u64::from(failure.reason.is_none());
                 tokio::time::sleep(wait).await;
             } else {
                 return Err(failure.into());
             }
+        }
+    }
+
+    /// Says it again for as long as nobody answers; every call may be repeated.
+    async fn persist<T, A>(&mut self, ask: impl Fn(Client) -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut tries_left = TRIES_MAX;
+        loop {
+            match ask(self.client.clone()).await.map_err(Failure::from) {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(failure) if failure.is_transient() && tries_left > 0 => {
+                    self.tally.unanswered += u64::from(failure.reason.is_none());
+                    tries_left -= 1;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+            tokio::time::sleep(NOBODY_WAIT).await;
         }
     }
 
@@ -172,7 +205,15 @@ impl<'a> Tester<'a> {
         device: &Device,
         lost: site::DeviceIdentity,
     ) -> Result<site::DeviceIdentity, Error> {
-        self.client = Client::open(&self.context).await?;
+        let mut tries_left = TRIES_MAX;
+        self.client = loop {
+            match Client::open(&self.context).await {
+                Ok(client) => break client,
+                Err(Error::Connect(_)) if tries_left > 0 => tries_left -= 1,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(NOBODY_WAIT).await;
+        };
         let again = self.provision(device).await?;
         if again != lost {
             let what = format!("{} got another identity at the retry", device.subject);

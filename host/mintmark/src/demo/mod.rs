@@ -50,7 +50,7 @@ pub(crate) async fn run(desk: &Desk, arguments: Arguments) -> Result<Page, Error
 async fn tell(story: &mut Story, stage: &Stage) -> Result<(), Error> {
     let mut cast = act_begin::play(story, stage).await?;
     let order = act_order::play(story, stage).await?;
-    act_produce::play(story, stage, &order).await?;
+    act_produce::play(story, stage, &order, &mut cast).await?;
     act_refuse::play(story, stage, &order).await?;
     act_audit::play(story, stage, &order).await?;
     act_cheat::play(story, stage).await?;

@@ -52,12 +52,16 @@ impl Stage {
         files::write(&self.path.join(name), content).map(drop)
     }
 
-    /// Writes the configuration of a cluster's one node.
-    pub(super) fn write_config(&self, role: &str, name: &str) -> Result<(), Error> {
+    /// Writes the configuration of a cluster's one node, which listens at `address`.
+    pub(super) fn write_config(
+        &self,
+        (role, name): (&str, &str),
+        address: &str,
+    ) -> Result<(), Error> {
         Folder::create(&self.path.join(name))?;
         let config = format!(
             "node = \"node-1\"\n\
-             listen = \"127.0.0.1:0\"\n\
+             listen = \"{address}\"\n\
              data_dir = \"data\"\n\
              platform_dir = \"platform\"\n\
              \n\
