@@ -16,10 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 // The site's module names them as the library does.
-use mintmark_exchange::{
-    bundle, canonical, certificate, checkpoint, grant, merkle, order, product, proof, reconcile,
-    row, serial, unit, verify,
-};
+use mintmark_exchange::*;
 
 #[path = "../src/reconcile/tests/site.rs"]
 mod site;
