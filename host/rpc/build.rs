@@ -6,8 +6,18 @@ use std::{error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// The host's services, below `proto/`.
-const ADMIN: &[&str] =
-    &["approvals", "clock", "files", "outbox", "peers", "plugins", "pools", "status", "users"];
+const ADMIN: &[&str] = &[
+    "approvals",
+    "clock",
+    "files",
+    "ledger",
+    "outbox",
+    "peers",
+    "plugins",
+    "pools",
+    "status",
+    "users",
+];
 
 /// The services of the plugins: the folder of the protos, and the file.
 const PLUGINS: &[(&str, &str)] = &[

@@ -34,6 +34,9 @@ pub struct VerifiedCheckpoint {
     pub cluster: String,
     /// The checkpoint's body, as [`mintmark_exchange`] decodes it.
     pub body: Vec<u8>,
+    /// True if it names a row of this cluster's own ledger that is not there: this cluster was set
+    /// back.
+    pub lost_head: bool,
 }
 
 /// What a bundle begins with.

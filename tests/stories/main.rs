@@ -12,6 +12,7 @@ mod program;
 mod python;
 mod refusals;
 mod station;
+mod tampered;
 mod units;
 mod whole_loop;
 mod world;

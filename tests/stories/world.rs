@@ -82,14 +82,24 @@ impl World {
 
     /// The same with these admins; anna is the first, and any two of several approve.
     pub(crate) fn host_of(&self, role: &str, name: &str, admins: &[&str]) -> Host {
+        let plugin = if role == "site" { "device-key" } else { "entitlement" };
+        self.host_with((role, name), admins, &["--bundled", plugin])
+    }
+
+    /// A host whose plugin is another one.
+    pub(crate) fn host_with(
+        &self,
+        (role, name): (&str, &str),
+        admins: &[&str],
+        plugin: &[&str],
+    ) -> Host {
         let host = self.prepared(role, name, admins);
         let mut host = Host { served: None, ..host };
         host.start();
         for admin in &admins[1..] {
             host.issue("admin", admin, &[]);
         }
-        let plugin = if role == "site" { "device-key" } else { "entitlement" };
-        host.done(&["plugin", "install", "--bundled", plugin, "--activate"]);
+        host.done(&[&["plugin", "install"], plugin, &["--activate"]].concat());
         host
     }
 

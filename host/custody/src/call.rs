@@ -239,6 +239,7 @@ impl Call {
         self.amendments.clear();
         self.renewals.clear();
         self.clock_words.clear();
+        self.notes = 0;
         self.give_counted_back();
         let outcomes = self.outcome(reason);
         self.keep_arrival().await;
@@ -373,6 +374,8 @@ impl Call {
         }
         self.windows_into(which, &mut transaction);
         let first = counters.write_into(which, &mut transaction);
+        // After those of the units: which of them left its bounds is told by its place.
+        self.count_notes(&mut transaction);
         for row in std::mem::take(&mut self.rows) {
             let released = row.unit.as_ref().is_none_or(|unit| {
                 self.units.get(unit).is_some_and(UnitWork::is_released) && row.is_release()

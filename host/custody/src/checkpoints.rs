@@ -19,7 +19,7 @@ use mintmark_model::{Counters as ModelCounters, Reason, Refusal};
 use mintmark_store::Head;
 
 use crate::call::Call;
-use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord};
+use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord, StreamRecord};
 use crate::messages::stream::head_ref;
 use crate::types::Checkpoints;
 use crate::{escrows, tables, units};
@@ -78,9 +78,14 @@ impl Call {
             });
             let place =
                 tables::pair(tables::EXPORTS, &head.node, stretch.to.sequence.to_be_bytes());
-            self.view.write(place, stretch.record(checkpoint.made_at));
             let body = canonical::encode(&checkpoint);
-            orders.push(self.host.identity.sign_order(CHECKPOINT, body).encode());
+            let order = self.host.identity.sign_order(CHECKPOINT, body).encode();
+            let earlier: Option<ExportRecord> = self.view.peek(&place).await?;
+            let earlier = earlier.filter(|earlier| earlier.hash == stretch.to.hash);
+            let mut record = stretch.record(checkpoint.made_at, order.clone());
+            record.receipt = earlier.and_then(|earlier| earlier.receipt);
+            self.view.write(place, record);
+            orders.push(order);
         }
         self.taint();
         // Refusals that were counted and have no row yet are on record before the next bundle.
@@ -194,7 +199,7 @@ impl Call {
         from: Position,
         stretch: &Stretch,
     ) -> Result<Checkpoint, Refusal> {
-        let (applied_epoch, applied_sequence, hq_head) = self.applied().await?;
+        let (headquarters, stream) = self.applied().await?;
         Ok(Checkpoint {
             version: VERSION,
             cluster: self.host.identity.uri(),
@@ -207,9 +212,10 @@ impl Call {
             counters: stretch.at.values().cloned().collect(),
             clock_suspect: self.began.suspect,
             boots: self.host.boot,
-            applied_epoch,
-            applied_sequence,
-            hq_head,
+            headquarters,
+            applied_epoch: stream.epoch,
+            applied_sequence: stream.sequence,
+            hq_head: stream.head.map(head_ref),
             made_at: self.now_ms(),
         })
     }
@@ -231,16 +237,16 @@ impl Call {
         Ok(all)
     }
 
-    /// Where in headquarters' stream the site is, and the last head of its ledger that was seen.
-    async fn applied(&mut self) -> Result<(u64, u64, Option<HeadRef>), Refusal> {
+    /// Headquarters, and where in its stream the site is.
+    async fn applied(&mut self) -> Result<(String, StreamRecord), Refusal> {
         let role = mintmark_pki::ClusterRole::Headquarters.name();
         for cluster in self.peer_clusters().await? {
             if cluster.rsplit('/').nth(1) == Some(role) {
                 let stream = self.stream_record(&cluster).await?;
-                return Ok((stream.epoch, stream.sequence, stream.head.map(head_ref)));
+                return Ok((cluster, stream));
             }
         }
-        Ok((0, 0, None))
+        Ok((String::new(), StreamRecord::default()))
     }
 }
 
@@ -267,7 +273,7 @@ impl Stretch {
 
     /// What a receipt for it can be acted on by. The time of a lease runs from the export, and
     /// where rows were left from the first of them.
-    fn record(&self, made_at: u64) -> ExportRecord {
+    fn record(&self, made_at: u64, checkpoint: Vec<u8>) -> ExportRecord {
         let counters = self.at.values().map(|known| ExportedCounters {
             entitlement: known.entitlement.clone(),
             counters: known.counters.values(),
@@ -278,6 +284,8 @@ impl Stretch {
             hash: self.to.hash,
             made_at: self.left_from.map_or(made_at, |left| left.min(made_at)),
             counters: counters.collect(),
+            checkpoint,
+            receipt: None,
         }
     }
 }

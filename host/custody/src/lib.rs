@@ -33,6 +33,7 @@ pub mod files;
 pub mod genesis;
 mod host;
 pub mod identities;
+mod inclusion;
 pub mod keys;
 mod ledger;
 pub mod messages;

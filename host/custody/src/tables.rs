@@ -72,6 +72,10 @@ pub(crate) const POOLS: u8 = 30;
 pub(crate) const POOL_KEYS: u8 = 31;
 /// Long work that goes in steps: loads of pools, key files that were written, imports of key files.
 pub(crate) const JOBS: u8 = 32;
+/// Days of notes, by plugin, and the counters of their notes.
+pub(crate) const NOTES: u8 = 33;
+/// See [`NOTES`].
+pub(crate) const NOTE_COUNTERS: u8 = 34;
 
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {

@@ -361,4 +361,6 @@ pub struct VerifiedCheckpoint {
     pub cluster: String,
     /// The checkpoint's body, encoded.
     pub body: Vec<u8>,
+    /// Whether it names a row of this cluster's own ledger that is not there.
+    pub lost_head: bool,
 }

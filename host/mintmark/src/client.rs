@@ -10,6 +10,7 @@ use mintmark_rpc::client::{Connection, Failure, files};
 use mintmark_rpc::proto::admin::approvals_client::ApprovalsClient;
 use mintmark_rpc::proto::admin::clock_client::ClockClient;
 use mintmark_rpc::proto::admin::files_client::FilesClient;
+use mintmark_rpc::proto::admin::ledger_client::LedgerClient;
 use mintmark_rpc::proto::admin::outbox_client::OutboxClient;
 use mintmark_rpc::proto::admin::peers_client::PeersClient;
 use mintmark_rpc::proto::admin::plugins_client::PluginsClient;
@@ -84,6 +85,11 @@ impl Client {
     /// Keys that somebody gave.
     pub(crate) fn pools(&self) -> PoolsClient<Channel> {
         PoolsClient::new(self.connection.channel())
+    }
+
+    /// What the host's ledger proves.
+    pub(crate) fn ledger(&self) -> LedgerClient<Channel> {
+        LedgerClient::new(self.connection.channel())
     }
 
     /// The factory's service.

@@ -17,6 +17,7 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Files/Fetch", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/Stage", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Files/StageBegin", &[Admin, Operator, Auditor]),
+    ("/mintmark.admin.v1.Ledger/ProveDevice", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Outbox/ListOutbox", &[Admin, Auditor]),
     ("/mintmark.admin.v1.Outbox/OpenStream", &[Admin]),
     ("/mintmark.admin.v1.Peers/ExportIdentity", &[Admin, Auditor]),

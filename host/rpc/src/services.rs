@@ -3,6 +3,7 @@
 mod approvals;
 mod clock;
 mod files;
+mod ledger;
 mod outbox;
 mod peers;
 mod plugins;
@@ -20,8 +21,9 @@ use crate::{
     limits,
     proto::admin::{
         approvals_server::ApprovalsServer, clock_server::ClockServer, files_server::FilesServer,
-        outbox_server::OutboxServer, peers_server::PeersServer, plugins_server::PluginsServer,
-        pools_server::PoolsServer, status_server::StatusServer, users_server::UsersServer,
+        ledger_server::LedgerServer, outbox_server::OutboxServer, peers_server::PeersServer,
+        plugins_server::PluginsServer, pools_server::PoolsServer, status_server::StatusServer,
+        users_server::UsersServer,
     },
     reflection::Reflection,
 };
@@ -48,6 +50,7 @@ pub(crate) fn routes(host: &Host, health: HealthServer<impl Health>) -> Routes {
         .add_service(bounded!(ApprovalsServer, host.clone()))
         .add_service(bounded!(PoolsServer, host.clone()))
         .add_service(bounded!(ClockServer, host.clone()))
+        .add_service(bounded!(LedgerServer, host.clone()))
         .prepare()
 }
 

@@ -111,6 +111,7 @@ mod tests {
             counters: Vec::new(),
             clock_suspect: false,
             boots: 1,
+            headquarters: String::new(),
             applied_epoch: 0,
             applied_sequence: 0,
             hq_head: None,

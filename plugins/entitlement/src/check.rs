@@ -18,19 +18,26 @@ pub(crate) fn check(
     let mut register = StagedRegister::default();
     let signatures = HostSignatures::default();
     let mut orders = None;
-    let none = Orders::default();
+    // What the first reading has to know: following the chain needs no grants.
+    let known = match reconciler.is_whole() {
+        true => Orders::default(),
+        false => {
+            let lost_heads = opened::lost_heads(&bundle.digest)?;
+            Orders { lost_heads, ..Orders::default() }
+        }
+    };
     while let Some(offset) = reconciler.wanted() {
         let applying = reconciler.is_whole();
         if !budget.pay(if applying { APPLY_COST } else { FOLLOW_COST }) {
             break;
         }
-        // Following the chain needs no orders, and there may be many.
+        // There may be many.
         if applying && orders.is_none() {
             orders = Some(granted(&bundle.sender.site)?);
         }
         let piece = opened::body_piece(&bundle.digest, offset)?;
         let mut world = World {
-            orders: orders.as_ref().unwrap_or(&none),
+            orders: orders.as_ref().unwrap_or(&known),
             register: &mut register,
             verify: &signatures,
         };

@@ -1,6 +1,7 @@
 //! The end of a bundle's check: report, receipt, and what is known of the site from now on.
 
 use mintmark_exchange::proposal::{self, ReceiptMessageBody};
+use mintmark_exchange::reconcile::Verdict;
 use mintmark_sdk::messages::{self, Purpose};
 use mintmark_sdk::{Error, Status, clock, log, transfers};
 
@@ -11,8 +12,10 @@ use crate::report::{self, StoredReport, receipt_verdict};
 
 /// Stores the report; for a clean bundle also what it says, with a receipt for the site.
 pub(crate) fn conclude(bundle: &Bundle, judged: Judged) -> Result<StoredReport, Status> {
-    accept(&bundle.file)?;
     let Judged { report, state } = judged;
+    if report.verdict != Verdict::Hold {
+        accept(&bundle.file)?;
+    }
     let sender = &bundle.sender;
     opened::store_head(&bundle.digest, &sender.site, sender.made_at_ms)?;
     let mut receipt_file = None;

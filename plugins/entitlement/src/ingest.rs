@@ -2,7 +2,8 @@
 //!
 //! One bundle is checked at a time, since it is compared with the devices of all sites. Its effects
 //! stay beside the register until the verdict: a clean bundle becomes part of it, any other leaves
-//! nothing but its report.
+//! nothing but its report. A bundle that is held, since an earlier one is missing, is checked again
+//! when it comes again.
 
 #[cfg(test)]
 mod tests;
@@ -110,7 +111,7 @@ const STATE_BYTES_MAX: usize = 32 << 20;
 
 /// Makes one step with the bundle that is staged as `file`.
 pub(crate) fn step(file: &str) -> Result<Step, Status> {
-    if let Some(report) = StoredReport::of_file(file)? {
+    if let Some(report) = StoredReport::of_file(file)?.filter(StoredReport::stands) {
         return Err(report.replayed());
     }
     let now_ms = clock::now();
@@ -158,7 +159,8 @@ impl Active {
         let message = messages::open(Purpose::Bundle, file).map_err(replayed)?;
         let digest = message.digest();
         // The same bundle can have been staged twice.
-        if let Some(report) = StoredReport::load(&report::id(&digest))? {
+        let report = StoredReport::load(&report::id(&digest))?;
+        if let Some(report) = report.filter(StoredReport::stands) {
             return Err(report.replayed());
         }
         let from = message.sender();

@@ -3,9 +3,11 @@
 use mintmark_exchange::SignedOrder;
 use mintmark_exchange::bundle::{BundleHead, FRAME_BYTES_MAX, FrameReader};
 use mintmark_exchange::canonical;
+use mintmark_exchange::checkpoint::Checkpoint;
+use mintmark_exchange::message::HeadRef;
 use mintmark_exchange::opened::OpenedHead;
 use mintmark_sdk::messages::Opened;
-use mintmark_sdk::{Digest, Error};
+use mintmark_sdk::{Digest, Error, ledger};
 
 use crate::blob::{Blob, PIECE_BYTES};
 use crate::{catalog, report};
@@ -48,6 +50,28 @@ pub(crate) fn checkpoints(bundle: &Digest) -> Result<Vec<Vec<u8>>, Error> {
     }
 }
 
+/// Rows of this headquarters' own ledger that the bundle's checkpoints name and that are not there.
+pub(crate) fn lost_heads(bundle: &Digest) -> Result<Vec<HeadRef>, Error> {
+    let checkpoints = match checkpoints(bundle) {
+        // A bundle without a head is a finding of its own.
+        Err(Error::Malformed(_)) => return Ok(Vec::new()),
+        checkpoints => checkpoints?,
+    };
+    let mut lost = Vec::new();
+    for checkpoint in checkpoints {
+        let verified = match ledger::verify_checkpoint(&checkpoint) {
+            Ok(verified) => verified,
+            // One that the host does not believe is a finding of its own.
+            Err(Error::Denied(_) | Error::Invalid(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        let read = canonical::decode::<Checkpoint>(&verified.body, verified.body.len());
+        let head = read.ok().and_then(|read| read.hq_head);
+        lost.extend(head.filter(|_| verified.lost_head));
+    }
+    Ok(lost)
+}
+
 /// Fixes what the auditor's file says besides the body.
 pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<(), Error> {
     let mut grants = Vec::new();
@@ -55,8 +79,9 @@ pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<()
         let signed = catalog::signed_grant(&entitlement.id)?;
         grants.push(SignedOrder::decode(&signed).map_err(|_| Error::Malformed("a stored grant"))?);
     }
-    let directives = catalog::directives(site)?;
-    let opened = OpenedHead { site: site.to_owned(), bundle: *bundle, made_at, grants, directives };
+    let (directives, lost_heads) = (catalog::directives(site)?, lost_heads(bundle)?);
+    let site = site.to_owned();
+    let opened = OpenedHead { site, bundle: *bundle, made_at, grants, directives, lost_heads };
     let encoded = opened.encode().ok_or(Error::Malformed("the auditor's file"))?;
     head(bundle).write(&encoded)
 }

@@ -1,4 +1,4 @@
-//! The register of all devices that sites reported, in records.
+//! The register of all devices and rows that sites reported, in records.
 //!
 //! A bundle that is being checked writes beside the register, into a *stage*: only a bundle whose
 //! verdict is clean becomes part of it. So a bundle with a breach can't make a later, honest one
@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 
 use mintmark_exchange::canonical::{self, encode, sha256};
-use mintmark_exchange::reconcile::{Holder, Index, Register, Unavailable, UnitRecord, UnitRef};
-use mintmark_sdk::Error;
+use mintmark_exchange::reconcile::{
+    Holder, Index, PageRef, Register, Unavailable, UnitRecord, UnitRef,
+};
 use mintmark_sdk::records::{self, BATCH_MAX, Entry};
+use mintmark_sdk::{Digest, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -90,6 +92,15 @@ impl Register for StagedRegister {
         self.write(holder_key(index), holder);
         Ok(())
     }
+
+    fn page(&mut self, page: &PageRef<'_>) -> Result<Option<Vec<Digest>>, Unavailable> {
+        self.read(page_key(page))
+    }
+
+    fn put_page(&mut self, page: &PageRef<'_>, hashes: &[Digest]) -> Result<(), Unavailable> {
+        self.write(page_key(page), &hashes);
+        Ok(())
+    }
 }
 
 /// Makes some of the stage part of the register; true when nothing is left of it.
@@ -147,6 +158,10 @@ fn holder_key(index: &Index<'_>) -> Vec<u8> {
     short([b"h", index.key().as_slice()].concat())
 }
 
+fn page_key(page: &PageRef<'_>) -> Vec<u8> {
+    short([b"p", page.key().as_slice()].concat())
+}
+
 /// A long key is replaced by its digest. The first byte keeps the kinds apart.
 fn short(key: Vec<u8>) -> Vec<u8> {
     if key.len() <= KEY_BYTES_MAX {
@@ -184,6 +199,7 @@ mod tests {
             key_hash: None,
             certificate_serial: None,
             certificates: 0,
+            station: String::new(),
             attempts: 0,
             proved: false,
         }
@@ -232,6 +248,20 @@ mod tests {
         assert_eq!(state(), Some(UnitState::Scrapped));
         while !drop_some().unwrap() {}
         assert_eq!(state(), Some(UnitState::Issued));
+    }
+
+    #[test]
+    fn a_page_of_rows_is_kept_and_found_again() {
+        let _records = installed();
+        let page = PageRef { site: "spiffe://acme/site/a", node: "n1", incarnation: 1, page: 3 };
+        let hashes = vec![[7; 32]; 64];
+        let mut register = StagedRegister::default();
+        register.put_page(&page, &hashes).unwrap();
+        assert_eq!(register.page(&page), Ok(Some(hashes.clone())));
+        register.finish().unwrap();
+        assert_eq!(StagedRegister::default().page(&page), Ok(Some(hashes)));
+        let other = PageRef { page: 4, ..page };
+        assert_eq!(StagedRegister::default().page(&other), Ok(None));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::reconcile::{
-    EntitlementReport, Finding, FindingKind, Minute, NodeReport, Report, Severity, Verdict,
+    EntitlementReport, Equivocation, Finding, FindingKind, Minute, NodeReport, PluginNote, Report,
+    Severity, Verdict,
 };
 use mintmark_sdk::records::Table;
 use mintmark_sdk::{Digest, Error, Status};
@@ -52,14 +53,23 @@ const LINES: Table<Line> = Table::new("reports");
 /// The reports of staged files.
 const FILES: Table<Digest> = Table::new("report-files");
 
-/// A report has at most 256 findings and 1,440 intervals.
+/// A report has at most 256 findings, 1,440 intervals, 64 notes, and two orders per fork.
 const REPORT_BYTES_MAX: usize = 4 << 20;
 const PAGE: u32 = 1_000;
 
 impl StoredReport {
-    /// Stores the report of the bundle that was staged as `file`.
+    /// Whether the verdict is the last word about the bundle. A bundle that is held can be clean
+    /// once what was missing has come.
+    pub(crate) fn stands(&self) -> bool {
+        self.report.verdict != Verdict::Hold
+    }
+
+    /// Stores the report of the bundle that was staged as `file`, in the place of an earlier one.
     pub(crate) fn store(&self, file: &str) -> Result<(), Error> {
         let report = &self.report;
+        if let Some(earlier) = Self::load(&id(&report.bundle))? {
+            LINES.delete(earlier.line_key())?;
+        }
         let line = Line {
             site: report.site.clone(),
             verdict: report.verdict,
@@ -69,10 +79,13 @@ impl StoredReport {
             reported_at_ms: self.reported_at_ms,
             report: report.bundle,
         };
-        let key = [self.reported_at_ms.to_be_bytes().as_slice(), &report.bundle].concat();
-        LINES.put(key, &line)?;
+        LINES.put(self.line_key(), &line)?;
         FILES.put(file, &report.bundle)?;
         blob(&id(&report.bundle)).write(&encode(self))
+    }
+
+    fn line_key(&self) -> Vec<u8> {
+        [self.reported_at_ms.to_be_bytes().as_slice(), &self.report.bundle].concat()
     }
 
     /// The report with this id.
@@ -127,6 +140,9 @@ impl StoredReport {
             minute_ms: report.minute_ms,
             findings_dropped: report.findings_dropped,
             rows_new: report.rows_new,
+            equivocation: report.equivocation.as_ref().map(equivocation),
+            notes: report.notes.into_iter().map(note).collect(),
+            notes_dropped: report.notes_dropped,
         })
     }
 }
@@ -267,6 +283,9 @@ fn kind(kind: FindingKind) -> &'static str {
         FindingKind::Measurement => "measurement",
         FindingKind::Restore => "restore",
         FindingKind::Clock => "clock",
+        FindingKind::Station => "station",
+        FindingKind::RevocationList => "revocation-list",
+        FindingKind::Witness => "witness",
     }
 }
 
@@ -296,12 +315,40 @@ fn counts_of(of: EntitlementReport, known: Option<Entitlement>) -> proto::Entitl
     }
 }
 
+fn equivocation(proof: &Equivocation) -> proto::Equivocation {
+    proto::Equivocation {
+        node: proof.node.clone(),
+        row: proof.row,
+        held: proof.held.encode(),
+        shown: proof.shown.encode(),
+    }
+}
+
+fn note(note: PluginNote) -> proto::PluginNote {
+    let (plugin, measurement) = match note.plugin {
+        Some(plugin) => (plugin.name, plugin.measurement.to_vec()),
+        None => (String::new(), Vec::new()),
+    };
+    proto::PluginNote {
+        node: note.node,
+        row: note.row,
+        time_ms: note.time_ms,
+        plugin,
+        measurement,
+        text: note.text,
+    }
+}
+
 fn coverage(node: NodeReport) -> proto::Coverage {
     proto::Coverage {
         node: node.node,
         after_sequence: node.from.sequence,
         to_sequence: node.to.sequence,
         to_hash: node.to.hash.to_vec(),
+        incarnation: node.incarnation,
+        boots: node.boots,
+        clock_suspect: node.clock_suspect,
+        applied_sequence: node.applied_sequence,
     }
 }
 
@@ -330,6 +377,9 @@ mod tests {
             verdict,
             findings: Vec::new(),
             findings_dropped: 0,
+            equivocation: None,
+            notes: Vec::new(),
+            notes_dropped: 0,
             nodes: Vec::new(),
             entitlements: Vec::new(),
             rows: 3,

@@ -32,6 +32,9 @@ pub struct Checkpoint {
     pub clock_suspect: bool,
     /// How often the host started, in this incarnation.
     pub boots: u64,
+    /// SPIFFE URI of the headquarters that the next fields are about; empty before its first
+    /// message.
+    pub headquarters: String,
     /// The epoch of headquarters' stream that the site is in.
     pub applied_epoch: u64,
     /// The last sequence of headquarters' stream that the site applied; zero for none.

@@ -17,6 +17,7 @@ pub mod closing;
 pub mod directive;
 pub mod grant;
 pub mod identity;
+pub mod inclusion;
 pub mod merkle;
 pub mod message;
 pub mod opened;

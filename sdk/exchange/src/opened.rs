@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{self, DecodeError, Digest},
+    message::HeadRef,
     order::SignedOrder,
 };
 
@@ -32,6 +33,9 @@ pub struct OpenedHead {
     pub grants: Vec<SignedOrder>,
     /// The directives to the site, each signed under [`DIRECTIVE`](crate::order::DIRECTIVE).
     pub directives: Vec<SignedOrder>,
+    /// Rows of headquarters' own ledger that the bundle names and that headquarters lacks, as it
+    /// says itself.
+    pub lost_heads: Vec<HeadRef>,
 }
 
 /// The first bytes of an opened bundle.
@@ -89,6 +93,7 @@ mod tests {
             made_at: 5,
             grants: vec![grant],
             directives: vec![directive],
+            lost_heads: vec![HeadRef::default()],
         }
     }
 

@@ -5,8 +5,10 @@
 //! rests on no single program.
 //!
 //! A bundle's body is read twice. The first reading follows the hash chains and compares them with
-//! the signed checkpoints and with what is held already; only if the ledger is whole does the
-//! second reading apply what the rows say. So nothing of a tampered bundle enters the register.
+//! the signed checkpoints and, row by row, with what is held already; only if the ledger is whole
+//! does the second reading apply what the rows say. So nothing of a tampered bundle enters the
+//! register. A copy of the site that went its own way is named at the first row that it shows, and
+//! the report keeps what the site signed about both.
 //!
 //! ```text
 //! let mut reconciler = Reconciler::new(site, bundle, made_at, held);
@@ -23,6 +25,7 @@
 mod chain;
 mod counters;
 mod devices;
+mod history;
 mod imports;
 mod ledger;
 mod rates;
@@ -30,8 +33,7 @@ mod register;
 mod report;
 mod state;
 #[cfg(test)]
-mod tests;
-mod trail;
+pub(crate) mod tests;
 mod units;
 
 use std::collections::BTreeMap;
@@ -45,19 +47,22 @@ use crate::{
     directive::Directive,
     grant::Grant,
     message::HeadRef,
+    order::SignedOrder,
     row::Row,
     unit::Counters,
 };
 
-use chain::ChainCheck;
+use chain::{ChainCheck, Shown};
 use ledger::Application;
-use report::{Findings, Histogram, Place};
+use report::{Findings, Histogram, Notes, Place};
 
 pub use ledger::World;
-pub use register::{Holder, Index, MemoryRegister, Register, Unavailable, UnitRecord, UnitRef};
+pub use register::{
+    Holder, Index, MemoryRegister, PAGE_ROWS, PageRef, Register, Unavailable, UnitRecord, UnitRef,
+};
 pub use report::{
-    EntitlementReport, FINDINGS_MAX, Finding, FindingKind, MINUTES_MAX, Minute, NodeReport,
-    REPORT_VERSION, Report, Severity, Verdict,
+    EntitlementReport, Equivocation, FINDINGS_MAX, Finding, FindingKind, MINUTES_MAX, Minute,
+    NOTES_MAX, NodeReport, PluginNote, REPORT_VERSION, Report, Severity, Verdict,
 };
 pub use state::SiteState;
 
@@ -68,6 +73,9 @@ pub struct Orders {
     pub grants: BTreeMap<String, Grant>,
     /// Directives by their [`crate::order::digest`].
     pub directives: BTreeMap<Digest, Directive>,
+    /// Rows of headquarters' own ledger that a checkpoint of the bundle names and that are not
+    /// there: headquarters was set back.
+    pub lost_heads: Vec<HeadRef>,
 }
 
 /// Reconciles one bundle.
@@ -84,6 +92,8 @@ pub struct Reconciler {
     frames: FrameReader,
     /// Empty until the first frame is read.
     checkpoints: Vec<Checkpoint>,
+    /// The same, as the site signed them.
+    signed: Vec<SignedOrder>,
     /// Which frame comes next.
     cursor: Cursor,
     /// The last row of the present checkpoint that the second reading has taken.
@@ -148,6 +158,8 @@ impl Reconciler {
             state: held,
             findings: Findings::default(),
             histogram: Histogram::default(),
+            notes: Notes::default(),
+            open_page: None,
         };
         Self {
             bundle,
@@ -158,6 +170,7 @@ impl Reconciler {
             offset: 0,
             frames: FrameReader::new(),
             checkpoints: Vec::new(),
+            signed: Vec::new(),
             cursor: Cursor::Head,
             last: Position::default(),
             rows: 0,
@@ -229,6 +242,9 @@ impl Reconciler {
             verdict,
             findings: self.application.findings.kept,
             findings_dropped: self.application.findings.dropped,
+            equivocation: self.chain.equivocation,
+            notes: self.application.notes.kept.into(),
+            notes_dropped: self.application.notes.dropped,
             nodes,
             entitlements,
             rows: self.rows,
@@ -246,51 +262,62 @@ impl Reconciler {
                 let site = &self.application.site;
                 let findings = &mut self.application.findings;
                 match chain::open_head(frame, site, self.made_at, world.verify, findings) {
-                    Some(checkpoints) => {
+                    Some((checkpoints, signed)) => {
                         self.application.judge_nodes(&checkpoints);
-                        self.checkpoints = checkpoints;
-                        self.begin(0);
+                        self.application.judge_witness(&checkpoints, world.orders);
+                        (self.checkpoints, self.signed) = (checkpoints, signed);
+                        self.begin(0, world)?;
                     }
                     None => self.refuse(),
                 }
             }
             // The first reading has verified it.
-            (Cursor::Head, _) => self.begin(0),
+            (Cursor::Head, _) => self.begin(0, world)?,
             (Cursor::Rows(index), stage) if index >= self.checkpoints.len() => {
                 if stage == Stage::Apply {
                     return Err(FeedError::Changed);
                 }
                 self.malformed("frames follow the last row");
             }
-            (Cursor::Rows(index), Stage::Chain) => self.chain_frame(index, frame),
+            (Cursor::Rows(index), Stage::Chain) => self.chain_frame(index, frame, world)?,
             (Cursor::Rows(index), _) => self.apply_frame(index, frame, world)?,
         }
         Ok(())
     }
 
-    fn begin(&mut self, index: usize) {
+    fn begin(&mut self, index: usize, world: &mut World<'_>) -> Result<(), FeedError> {
         self.cursor = Cursor::Rows(index);
         let Some(checkpoint) = self.checkpoints.get(index) else {
-            return;
+            return Ok(());
         };
         self.last = checkpoint.from;
         match self.stage {
-            Stage::Chain => self.chain.begin(checkpoint, &mut self.application.findings),
+            Stage::Chain => {
+                let shown = Shown { checkpoint, order: &self.signed[index] };
+                let findings = &mut self.application.findings;
+                self.chain.begin(shown, world.register, findings)?;
+            }
             Stage::Apply => self.application.begin(checkpoint),
             Stage::Done => {}
         }
+        Ok(())
     }
 
-    fn chain_frame(&mut self, index: usize, frame: &[u8]) {
-        let checkpoint = &self.checkpoints[index];
+    fn chain_frame(
+        &mut self,
+        index: usize,
+        frame: &[u8],
+        world: &mut World<'_>,
+    ) -> Result<(), FeedError> {
+        let shown = Shown { checkpoint: &self.checkpoints[index], order: &self.signed[index] };
         let findings = &mut self.application.findings;
         if frame.is_empty() {
-            self.chain.end(checkpoint, findings);
-            self.begin(index + 1);
-        } else {
-            self.rows += 1;
-            self.chain.row(frame, checkpoint, findings);
+            self.chain.end(shown, findings);
+            return self.begin(index + 1, world);
         }
+        self.rows += 1;
+        self.chain.row(frame, shown, world.register, findings)?;
+        Ok(())
     }
 
     fn apply_frame(
@@ -304,9 +331,8 @@ impl Reconciler {
             if self.last != checkpoint.to {
                 return Err(FeedError::Changed);
             }
-            self.application.end_checkpoint(checkpoint);
-            self.begin(index + 1);
-            return Ok(());
+            self.application.end_checkpoint(checkpoint, world)?;
+            return self.begin(index + 1, world);
         }
         let row = Row::decode(frame).map_err(|_| FeedError::Changed)?;
         if row.sequence != self.last.sequence + 1 || row.previous != self.last.hash {
@@ -315,6 +341,7 @@ impl Reconciler {
         self.last = Position { sequence: row.sequence, hash: row.hash };
         if row.sequence > self.application.applied(checkpoint) {
             self.rows_new += 1;
+            self.application.hold(checkpoint, self.last, world)?;
             self.application.row(&checkpoint.node, &row, world)?;
         }
         Ok(())

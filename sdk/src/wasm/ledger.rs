@@ -24,8 +24,9 @@ impl backend::Ledger for Host {
     }
 
     fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
-        let wit::VerifiedCheckpoint { cluster, body } = wit::verify_checkpoint(checkpoint)?;
-        Ok(VerifiedCheckpoint { cluster, body })
+        let wit::VerifiedCheckpoint { cluster, body, lost_head } =
+            wit::verify_checkpoint(checkpoint)?;
+        Ok(VerifiedCheckpoint { cluster, body, lost_head })
     }
 
     fn held_heads(&self, cluster: &str) -> Result<Vec<Position>, Error> {

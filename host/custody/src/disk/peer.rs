@@ -78,6 +78,19 @@ pub(crate) struct ExportRecord {
     pub(crate) made_at: u64,
     /// The counters at its last row, by entitlement.
     pub(crate) counters: Vec<ExportedCounters>,
+    /// The checkpoint, as it was signed: with it a row of the bundle can be proved later.
+    pub(crate) checkpoint: Vec<u8>,
+    /// Headquarters' receipt for it, encoded, once there is one.
+    pub(crate) receipt: Option<Vec<u8>>,
+}
+
+/// The notes of a plugin on one day.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct NotesRecord {
+    /// Days since the epoch, in site time.
+    pub(crate) day: u64,
+    /// The plugin's counter of notes when the day began.
+    pub(crate) before: u64,
 }
 
 /// The counters of an allotment at the end of a checkpoint.

@@ -100,7 +100,7 @@ impl Call {
             return Err(untrusted());
         }
         // From here on the act is done whole, or the call is not committed.
-        let renewed = self.renew_all(&body).await;
+        let renewed = self.renew_all(&body, &order).await;
         let entitlements = self.whole(renewed)?;
         self.record(Event::ReceiptImported {
             receipt: order.digest(RECEIPT),
@@ -112,11 +112,15 @@ impl Call {
         Ok(ImportedReceipt { body: order.body, entitlements })
     }
 
-    async fn renew_all(&mut self, body: &ReceiptBody) -> Result<Vec<String>, Refusal> {
+    async fn renew_all(
+        &mut self,
+        body: &ReceiptBody,
+        order: &SignedOrder,
+    ) -> Result<Vec<String>, Refusal> {
         let mut entitlements = Vec::new();
         for head in &body.heads {
             self.check_own_head(head).await?;
-            entitlements.extend(self.renew(body, head).await?);
+            entitlements.extend(self.renew(body, head, order).await?);
         }
         Ok(entitlements)
     }
@@ -126,10 +130,23 @@ impl Call {
     /// # Errors
     ///
     /// `UNTRUSTED_MESSAGE`.
-    pub fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Refusal> {
+    pub async fn verify_checkpoint(
+        &mut self,
+        checkpoint: &[u8],
+    ) -> Result<VerifiedCheckpoint, Refusal> {
         let order = SignedOrder::decode(checkpoint).map_err(|_| untrusted())?;
         let body = self.checkpoint(checkpoint)?;
-        Ok(VerifiedCheckpoint { cluster: body.cluster, body: order.body })
+        let seen = body.hq_head.as_ref();
+        let seen = seen.filter(|_| body.headquarters == self.host.identity.uri());
+        let lost_head = match seen {
+            Some(head) => match self.check_own_head(head).await {
+                Ok(()) => false,
+                Err(refusal) if refusal.reason == Reason::OutOfOrder => true,
+                Err(refusal) => return Err(refusal),
+            },
+            None => false,
+        };
+        Ok(VerifiedCheckpoint { cluster: body.cluster, body: order.body, lost_head })
     }
 
     fn checkpoint(&self, checkpoint: &[u8]) -> Result<Checkpoint, Refusal> {
@@ -151,17 +168,28 @@ impl Call {
         if newer {
             self.view.write(place, held_record(&head_of(checkpoint)));
         }
-        self.acknowledged(site, checkpoint).await
+        // What a site says of another headquarters' stream is nothing to this one.
+        let ours =
+            [self.host.identity.uri().as_str(), ""].contains(&checkpoint.headquarters.as_str());
+        if ours { self.acknowledged(site, checkpoint).await } else { Ok(()) }
     }
 
     /// Renews the leases that the export at `head` is the base of.
-    async fn renew(&mut self, body: &ReceiptBody, head: &HeadRef) -> Result<Vec<String>, Refusal> {
+    async fn renew(
+        &mut self,
+        body: &ReceiptBody,
+        head: &HeadRef,
+        order: &SignedOrder,
+    ) -> Result<Vec<String>, Refusal> {
         let place = tables::pair(tables::EXPORTS, &head.node, head.sequence.to_be_bytes());
         let export: Option<ExportRecord> = self.read(&place).await?;
-        let export = export.filter(|export| export.hash == head.hash).ok_or_else(|| {
+        let mut export = export.filter(|export| export.hash == head.hash).ok_or_else(|| {
             let detail = "The receipt is for a bundle that this host did not export.";
             Refusal::new(Reason::OutOfOrder, detail)
         })?;
+        // Whoever asks for the proof of a device gets the receipt with it.
+        export.receipt = Some(order.encode());
+        self.view.write(place, export.clone());
         let own = tables::pair(tables::HELD, &self.host.identity.uri(), head.node.as_bytes());
         let held: Option<HeldRecord> = self.read(&own).await?;
         if held.is_none_or(|held| held.sequence < head.sequence) {

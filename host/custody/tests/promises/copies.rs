@@ -8,11 +8,12 @@ use mintmark_custody::OpenError;
 use mintmark_exchange::directive::Change;
 use mintmark_platform::Platform;
 use mintmark_platform::emulated::EmulatedPlatform;
-use mintmark_sdk_testing::{Device, Hardware, NODE};
+use mintmark_sdk_testing::sdk::ledger;
+use mintmark_sdk_testing::{Device, Hardware, NODE, Office, TestHost, World};
 use mintmark_store::{Embedded, Identity};
 use tempfile::TempDir;
 
-use crate::bench::{Bench, import, import_receipt};
+use crate::bench::{Bench, Line, import, import_receipt};
 use crate::directives::{import_directive, order};
 
 const FILE: &str = "store";
@@ -123,4 +124,40 @@ fn r5_a_copy_that_goes_its_own_way_has_not_the_rows_that_headquarters_holds() {
     }
     let refused = import_receipt(&bench.site, &receipt).unwrap_err();
     assert_eq!(refused.reason, "OUT_OF_ORDER");
+}
+
+/// Both directories of headquarters were set back: it can't know, but its sites have seen more.
+#[test]
+fn r8_a_headquarters_that_was_set_back_hears_of_it_from_its_sites() {
+    let disk = Disk::empty();
+    let world = World::new();
+    let mut hq = world.headquarters_on("berlin", disk.create());
+    hq.install::<Office>();
+    let mut site = world.site("shenzhen");
+    site.install::<Line>();
+    world.introduce(&hq, &site);
+    site.enrol_station("line-4", &[]);
+    let bench = Bench { world, hq, site };
+    let entitlement = bench.entitlement(10);
+    let copied = disk.copy();
+    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    // Each message has headquarters' head as it was before: the second one is past the copy.
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    let checkpoint = checkpoint_of(&bench);
+    let lost = |hq: &TestHost| {
+        let verified =
+            hq.run::<Office, _>("auditor", "eva", || Ok(ledger::verify_checkpoint(&checkpoint)?));
+        verified.unwrap().lost_head
+    };
+    assert!(!lost(&bench.hq), "headquarters has what the site saw");
+    let set_back = bench.hq.stop().start_on(copied.open()).unwrap();
+    assert!(lost(&set_back));
+}
+
+fn checkpoint_of(bench: &Bench) -> Vec<u8> {
+    let checkpoints = bench
+        .site
+        .run::<Line, _>("auditor", "eve", || Ok(ledger::checkpoints(None, 1 << 24)?.orders));
+    checkpoints.unwrap().swap_remove(0)
 }

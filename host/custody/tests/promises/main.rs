@@ -15,6 +15,7 @@ mod keys;
 mod life;
 mod messages;
 mod pools;
+mod proofs;
 mod reruns;
 mod restarts;
 mod retries;

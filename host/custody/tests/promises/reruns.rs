@@ -103,7 +103,7 @@ fn what_came_after_the_release_is_dropped_with_the_call() {
         let (unit, _) = issue(&mut call, &entitlement, "SN:1", &Device::new()).await.unwrap();
         call.confirm(&unit, None).await.unwrap();
         draw(&mut call, &entitlement, "SN:2").await.unwrap();
-        call.note("a note of the plugin's").unwrap();
+        call.note("a note of the plugin's").await.unwrap();
         assert!(call.abort(Reason::PluginFault).await.tainted);
         let mut call = bench.call().await;
         assert_eq!(call.records_get(&[b"own".to_vec()]).await.unwrap(), [None]);

@@ -1,6 +1,7 @@
 //! `audit`: what a site did, exported there, reconciled at headquarters, verified anywhere.
 
 mod offline;
+mod proof;
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,29 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         root: PathBuf,
     },
+    /// Write the proof that a device was issued here, for somebody who has neither the ledger nor
+    /// headquarters (site).
+    Prove {
+        /// The device's own unique id.
+        device: String,
+        /// The entitlement that the device is of.
+        #[arg(long)]
+        entitlement: String,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Verify such a proof without any host. Exits with 1 unless it holds.
+    VerifyProof {
+        /// The file that `audit prove` wrote.
+        file: PathBuf,
+        /// The root certificate.
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+        /// The device's certificate, which must be the one that the proof is about.
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+    },
     /// Look a device up in the register of reported devices (headquarters).
     Find {
         /// The device's own unique id, or its serial number.
@@ -92,6 +116,12 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
             ingest(&desk.connect().await?, &file, receipt.as_deref(), desk.json).await
         }
         Command::Verify { files, root } => offline::verify(&files, &root),
+        Command::Prove { device, entitlement, out } => {
+            proof::prove(&desk.connect().await?, device, entitlement, &out).await
+        }
+        Command::VerifyProof { file, root, certificate } => {
+            proof::verify(&file, &root, certificate.as_deref())
+        }
         Command::Find { name, by } => find(&desk.connect().await?, name, by).await,
     }
 }

@@ -5,10 +5,11 @@ mod html;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use mintmark_crypto::digest::sha256;
 use mintmark_rpc::client::Failure;
 use mintmark_rpc::client::plugins::entitlement::{
-    ExportOpenedRequest, Finding, ListReportsRequest, Rate, Report, ReportSummary,
-    ShowReportRequest, ShowRequest, show_request,
+    Coverage, ExportOpenedRequest, Finding, ListReportsRequest, PluginNote, Rate, Report,
+    ReportSummary, ShowReportRequest, ShowRequest, show_request,
 };
 use serde_json::{Value, json};
 
@@ -180,18 +181,67 @@ fn as_json(report: &Report) -> Value {
         "reported_at_ms": report.reported_at_ms,
         "sender_measurement": hex::encode(&report.sender_measurement),
         "hardware_model": report.hardware_model,
+        "coverage": report.coverage.iter().map(coverage_json).collect::<Vec<_>>(),
+        "findings_dropped": report.findings_dropped,
+        "equivocation": report.equivocation.as_ref().map(|proof| json!({
+            "node": proof.node,
+            "row": proof.row,
+            "held": hex::encode(&proof.held),
+            "shown": hex::encode(&proof.shown),
+        })),
+        "notes": notes_json(report),
+        "notes_dropped": report.notes_dropped,
     })
 }
 
+fn coverage_json(covered: &Coverage) -> Value {
+    json!({
+        "node": covered.node,
+        "incarnation": covered.incarnation,
+        "after_sequence": covered.after_sequence,
+        "to_sequence": covered.to_sequence,
+        "to_hash": hex::encode(&covered.to_hash),
+        "boots": covered.boots,
+        "clock_suspect": covered.clock_suspect,
+        "applied_sequence": covered.applied_sequence,
+    })
+}
+
+/// A ledger of the bundle for people.
+fn coverage_text(covered: &Coverage) -> String {
+    let Coverage { node, incarnation, after_sequence, to_sequence, boots, .. } = covered;
+    let clock = if covered.clock_suspect { ", the clock is suspect" } else { "" };
+    format!(
+        "{node} incarnation {incarnation}, rows {} to {to_sequence}, started {boots} times{clock}",
+        after_sequence + 1
+    )
+}
+
+fn notes_json(report: &Report) -> Vec<Value> {
+    let note = |note: &PluginNote| {
+        json!({
+            "node": note.node,
+            "row": note.row,
+            "time_ms": note.time_ms,
+            "plugin": note.plugin,
+            "measurement": hex::encode(&note.measurement),
+            "text": note.text,
+        })
+    };
+    report.notes.iter().map(note).collect()
+}
+
 fn as_text(report: &Report) -> String {
-    let mut text = lines(&[
+    let mut facts = vec![
         ("report", report.report.clone()),
         ("site", format!("{} ({})", report.site, report.hardware_model)),
         ("verdict", verdict(report.verdict())),
         ("made", moment(report.made_at_ms)),
         ("rows", format!("{}, of which {} new", report.rows, report.rows_new)),
         ("signed by", short(&report.sender_measurement)),
-    ]);
+    ];
+    facts.extend(report.coverage.iter().map(|covered| ("ledger", coverage_text(covered))));
+    let mut text = lines(&facts);
     let rows: Vec<_> = report
         .entitlements
         .iter()
@@ -229,7 +279,34 @@ fn as_text(report: &Report) -> String {
     text.push_str("\nUnits\n");
     text.push_str(&table(&heading, &rows));
     text.push_str(&findings_text(report));
+    if let Some(proof) = &report.equivocation {
+        let (held, shown) = (short(&sha256(&proof.held)), short(&sha256(&proof.shown)));
+        text.push_str(&format!(
+            "\nTwo ledgers of {} from row {} on, both signed by the site: checkpoints {held} and \
+             {shown}; `--json` has them whole.\n",
+            proof.node, proof.row
+        ));
+    }
+    text.push_str(&notes_text(report));
     text
+}
+
+/// The notes for people, apart from what was checked; nothing where there are none.
+fn notes_text(report: &Report) -> String {
+    if report.notes.is_empty() {
+        return String::new();
+    }
+    let row = |note: &PluginNote| {
+        vec![note.node.clone(), note.row.to_string(), note.plugin.clone(), note.text.clone()]
+    };
+    let rows: Vec<_> = report.notes.iter().map(row).collect();
+    let more = match report.notes_dropped {
+        0 => String::new(),
+        dropped => format!("and {dropped} before\n"),
+    };
+    let heading = ["node", "row", "plugin", "says"];
+    let table = table(&heading, &rows);
+    format!("\nNotes (plugins' own words, which no check reads)\n{table}{more}")
 }
 
 /// The findings for programs.

@@ -1,6 +1,6 @@
 //! `ledger`: the host's append-only log, which plugins read and add notes to.
 
-use mintmark_custody::LedgerPosition;
+use mintmark_custody::{LedgerPosition, VerifiedCheckpoint};
 use mintmark_model::Refusal;
 
 use crate::bindings::mintmark::host::ledger as wit;
@@ -20,7 +20,7 @@ impl wit::Host for State {
     async fn note(&mut self, text: String) -> Result<(), Failure> {
         bounds::text_up_to("text", &text, NOTE_BYTES_MAX)?;
         let (call, _) = self.enter(text.len())?;
-        Ok(call.note(&text)?)
+        Ok(call.note(&text).await?)
     }
 
     async fn checkpoints(
@@ -57,8 +57,9 @@ impl wit::Host for State {
     ) -> Result<wit::VerifiedCheckpoint, Failure> {
         bounds::bytes("checkpoint", &checkpoint)?;
         let (call, _) = self.enter(checkpoint.len())?;
-        let verified = call.verify_checkpoint(&checkpoint)?;
-        Ok(wit::VerifiedCheckpoint { cluster: verified.cluster, body: verified.body })
+        let verified = call.verify_checkpoint(&checkpoint).await?;
+        let VerifiedCheckpoint { cluster, body, lost_head } = verified;
+        Ok(wit::VerifiedCheckpoint { cluster, body, lost_head })
     }
 
     async fn held_heads(&mut self, cluster: String) -> Result<Vec<wit::Position>, Failure> {

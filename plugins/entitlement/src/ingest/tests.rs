@@ -1,21 +1,23 @@
 //! An audit from one end to the other, over rows that a site could have written.
 
-use mintmark_exchange::SignedOrder;
 use mintmark_exchange::bundle::{BundleHead, push_frame};
-use mintmark_exchange::canonical::encode;
+use mintmark_exchange::canonical::{encode, sha256};
 use mintmark_exchange::checkpoint::{Checkpoint, EntitlementCounters, Position};
 use mintmark_exchange::grant::{AcceptedPlugins, AuditReturn, ConfirmProof, Grant, Rate, Terms};
 use mintmark_exchange::merkle::Tree;
+use mintmark_exchange::message::HeadRef;
+use mintmark_exchange::opened::OpenedHead;
 use mintmark_exchange::product::{Delivery, KeyOrigin, Product};
 use mintmark_exchange::proposal::ReceiptMessageBody;
-use mintmark_exchange::reconcile::{FindingKind, Index, Verdict};
+use mintmark_exchange::reconcile::{FindingKind, Index, MemoryRegister, Orders, Verdict, World};
 use mintmark_exchange::row::{Event, PluginRef, Row, RowBody, Started, UnitEvent, encode_envelope};
 use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_exchange::unit::{Counters, UnitChange, UnitState};
+use mintmark_exchange::{SignedOrder, Signer, Verify};
 
 use super::*;
 use crate::catalog::Entitlement;
-use crate::memory::{Memory, SITE, installed};
+use crate::memory::{LOST_HEAD, Memory, SITE, installed};
 
 const ENTITLEMENT: &str = "ent-0123456789abcdef";
 const TIME_MS: u64 = 1_000_000;
@@ -113,6 +115,14 @@ impl Site {
 
     /// The bundle's body, without the rows at the places in `left_out`.
     fn bundle(&self, left_out: &[usize]) -> Vec<u8> {
+        let kept =
+            |(place, row): (usize, &Vec<u8>)| (!left_out.contains(&place)).then(|| row.clone());
+        let rows = self.rows.iter().enumerate().filter_map(kept).collect();
+        body(self.checkpoint(), rows)
+    }
+
+    /// What the host signs about all rows.
+    fn checkpoint(&self) -> Checkpoint {
         let drawn = self.counters.credited - self.counters.unused;
         let counters = EntitlementCounters {
             entitlement: ENTITLEMENT.to_owned(),
@@ -121,7 +131,7 @@ impl Site {
             limit: self.counters.credited,
             ended: false,
         };
-        let checkpoint = Checkpoint {
+        Checkpoint {
             version: 1,
             cluster: SITE.to_owned(),
             node: "n1".to_owned(),
@@ -133,22 +143,25 @@ impl Site {
             counters: vec![counters],
             clock_suspect: false,
             boots: 1,
+            headquarters: String::new(),
             applied_epoch: 0,
             applied_sequence: 1,
             hq_head: None,
             made_at: TIME_MS + 100_000,
-        };
-        let head = BundleHead { version: 1, checkpoints: vec![signed(encode(&checkpoint))] };
-        let mut body = Vec::new();
-        push_frame(&mut body, &encode(&head)).unwrap();
-        for (place, row) in self.rows.iter().enumerate() {
-            if !left_out.contains(&place) {
-                push_frame(&mut body, row).unwrap();
-            }
         }
-        push_frame(&mut body, &[]).unwrap();
-        body
     }
+}
+
+/// A bundle with these rows, whatever they are.
+fn body(checkpoint: Checkpoint, rows: Vec<Vec<u8>>) -> Vec<u8> {
+    let head = BundleHead { version: 1, checkpoints: vec![signed(encode(&checkpoint))] };
+    let mut body = Vec::new();
+    push_frame(&mut body, &encode(&head)).unwrap();
+    for row in rows {
+        push_frame(&mut body, &row).unwrap();
+    }
+    push_frame(&mut body, &[]).unwrap();
+    body
 }
 
 fn signed(body: Vec<u8>) -> SignedOrder {
@@ -372,6 +385,147 @@ fn p1_a_bundle_that_ends_anywhere_is_a_breach_and_never_a_receipt() {
         assert_eq!(stored.report.verdict, Verdict::Breach, "{end}");
         assert!(memory.receipts().is_empty());
     }
+}
+
+/// Believes what the installed host believes, as the offline verifier's root does.
+struct Believing;
+
+impl Verify for Believing {
+    fn verify_signature(&self, _: &[u8], _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+
+    fn verify_order(&self, _: &str, order: &SignedOrder, _: u64) -> Option<Signer> {
+        let cluster = order.open::<Checkpoint>().ok()?.cluster;
+        Some(Signer { cluster, leaf: "custody/host".to_owned() })
+    }
+}
+
+/// What `audit verify` does: the same library, without plugin, host and records.
+fn judged_offline(bundle: &[u8]) -> Report {
+    let mut orders = Orders::default();
+    orders.grants.insert(ENTITLEMENT.to_owned(), grant());
+    let mut register = MemoryRegister::new();
+    let held = SiteState::default();
+    let mut reconciler = Reconciler::new(SITE, sha256(bundle), 0, held);
+    while let Some(offset) = reconciler.wanted() {
+        let from = (offset as usize).min(bundle.len());
+        let to = (from + 1_000).min(bundle.len());
+        let verify = &Believing;
+        let mut world = World { orders: &orders, register: &mut register, verify };
+        reconciler.feed(&bundle[from..to], &mut world).unwrap();
+    }
+    reconciler.finish().unwrap().report
+}
+
+/// Every row dropped, repeated, swapped and edited, and every length: two programs, one verdict.
+#[test]
+fn the_plugin_and_the_offline_verifier_give_the_same_report() {
+    let mut site = Site::new();
+    (0..3).for_each(|unit| site.make_device(unit));
+    site.chat(2);
+    let mut greedy = Site::new();
+    greedy.make_device(0);
+    greedy.make_device(0);
+    let mut bundles = vec![site.bundle(&[]), greedy.bundle(&[])];
+    for place in 0..site.rows.len() {
+        let mut rows = site.rows.clone();
+        rows[place][20] ^= 1;
+        bundles.push(body(site.checkpoint(), rows));
+        let mut rows = site.rows.clone();
+        rows.insert(place, rows[place].clone());
+        bundles.push(body(site.checkpoint(), rows));
+        let mut rows = site.rows.clone();
+        rows.swap(place, (place + 1) % site.rows.len());
+        bundles.push(body(site.checkpoint(), rows));
+        bundles.push(site.bundle(&[place]));
+    }
+    let whole = site.bundle(&[]);
+    bundles.extend((0..whole.len()).step_by(101).map(|end| whole[..end].to_vec()));
+    let mut verdicts = Vec::new();
+    for bundle in bundles {
+        let memory = headquarters();
+        memory.stage("a", bundle.clone());
+        let (stored, _) = ingest(&memory, "a");
+        let offline = judged_offline(&bundle);
+        assert_eq!(stored.report, offline);
+        verdicts.push(offline.verdict);
+    }
+    assert_eq!(verdicts[0], Verdict::Clean);
+    assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::Breach), "{verdicts:?}");
+}
+
+#[test]
+fn r14_a_fork_is_a_breach_and_both_signed_checkpoints_are_kept() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    let mut copy = Site::new();
+    copy.make_device(7);
+    memory.stage("a", site.bundle(&[]));
+    assert_eq!(ingest(&memory, "a").0.report.verdict, Verdict::Clean);
+    memory.stage("b", copy.bundle(&[]));
+    let (stored, _) = ingest(&memory, "b");
+    let finding = &stored.report.findings[0];
+    assert_eq!((finding.kind, finding.row), (FindingKind::Fork, Some(3)));
+    assert!(stored.receipt_file.is_none() && !is_registered("SN:7"));
+    // The stored report has the proof, for whoever asks later.
+    let kept = StoredReport::of_file("b").unwrap().unwrap();
+    let proof = kept.shown(catalog::by_id).unwrap().equivocation.unwrap();
+    let read = |order: &[u8]| SignedOrder::decode(order).unwrap().open::<Checkpoint>().unwrap();
+    assert_eq!((proof.row, read(&proof.held).to), (3, site.last));
+    assert_eq!(read(&proof.shown).to, copy.last);
+    // The site itself goes on.
+    site.make_device(1);
+    memory.stage("c", site.bundle(&[]));
+    assert_eq!(ingest(&memory, "c").0.report.verdict, Verdict::Clean);
+}
+
+#[test]
+fn r14_a_bundle_that_came_too_early_is_clean_once_the_earlier_one_has_come() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    let (early, from) = (site.bundle(&[]), site.last);
+    site.make_device(1);
+    let mut checkpoint = site.checkpoint();
+    let mut tree = Tree::new();
+    let later = &site.rows[from.sequence as usize..];
+    later.iter().for_each(|row| tree.push(&Row::decode(row).unwrap().hash));
+    (checkpoint.from, checkpoint.rows) = (from, tree.len());
+    checkpoint.merkle_root = tree.root();
+    memory.stage("later", body(checkpoint, later.to_vec()));
+    let (stored, _) = ingest(&memory, "later");
+    let finding = &stored.report.findings[0];
+    assert_eq!((stored.report.verdict, finding.kind), (Verdict::Hold, FindingKind::MissingBundle));
+    assert_eq!(finding.text, "rows 1 to 5 are in an earlier bundle");
+    memory.stage("early", early);
+    assert_eq!(ingest(&memory, "early").0.report.verdict, Verdict::Clean);
+    memory.set_now(TIME_MS + 210_000);
+    assert_eq!(ingest(&memory, "later").0.report.verdict, Verdict::Clean);
+    assert!(is_registered("SN:0") && is_registered("SN:1"));
+    // Its report is there once, with what is true now; and from now on it stands.
+    let listed = report::list("", 10, SITE).unwrap().reports;
+    assert!(listed.len() == 2 && listed.iter().all(|line| line.verdict == 1), "{listed:?}");
+    assert_eq!(memory.call(|| step("later")).unwrap_err().reason, "REPLAYED");
+}
+
+#[test]
+fn a_headquarters_that_was_set_back_gives_no_receipt() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    let mut checkpoint = site.checkpoint();
+    let seen = HeadRef { node: "n1".to_owned(), incarnation: 1, sequence: 77, hash: LOST_HEAD };
+    checkpoint.hq_head = Some(seen.clone());
+    let bundle = body(checkpoint, site.rows.clone());
+    memory.stage("a", bundle.clone());
+    let (stored, _) = ingest(&memory, "a");
+    assert_eq!((stored.report.verdict, stored.receipt_file), (Verdict::Hold, None));
+    assert_eq!(stored.report.findings[0].kind, FindingKind::Witness);
+    // The auditor is told, and comes to the same verdict.
+    let (file, _) = crate::opened::read(&sha256(&bundle), bundle.len() as u64, 0).unwrap();
+    assert_eq!(OpenedHead::split(&file).unwrap().0.lost_heads, [seen]);
 }
 
 #[test]

@@ -3,23 +3,22 @@
 //! Nothing that a row says is believed before this reading has come to the bundle's end: the
 //! second reading writes into the device register, and must see authentic rows alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::{self, BundleHead, CHECKPOINTS_MAX, FRAME_BYTES_MAX},
-    canonical::{self, Digest, is_name},
+    canonical::{self, is_name},
     checkpoint::{self, Checkpoint, Position},
     grant::is_entitlement,
     merkle::Tree,
-    message::HeadRef,
-    order,
+    order::{self, SignedOrder},
     reconcile::{
-        FindingKind,
+        Equivocation, FindingKind, Register, Unavailable,
+        history::Ledger,
         report::{Findings, Place},
         state::Heads,
-        trail::Trail,
     },
     row::{Event, Row, Started},
     verify::Verify,
@@ -32,28 +31,42 @@ pub(super) struct ChainCheck {
     pub(super) heads: BTreeMap<String, Heads>,
     /// False once the bundle can't be taken.
     pub(super) whole: bool,
+    /// What proves that the site signed two ledgers.
+    pub(super) equivocation: Option<Equivocation>,
     last: Position,
     tree: Tree,
-    /// Known rows of the present ledger, with those that were read.
-    trail: Trail,
-    /// The rows read last, oldest first.
-    recent: VecDeque<Position>,
     /// True once a row of the present node does not follow: what comes after says nothing.
     broken: bool,
 }
 
-/// How many rows after a bundle's end the row that names the end is looked for: rows of other
-/// calls may come between.
-const RECENT_MAX: usize = 32;
+/// A checkpoint of the bundle, and the same as the site signed it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) order: &'a SignedOrder,
+}
 
-/// Reads a bundle's first frame and verifies its checkpoints; `None` if one does not hold.
+/// A row in the light of what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// It comes after what is held.
+    New,
+    Held,
+    /// Another row of its number is held.
+    Other,
+    /// A row of its number was held, and nobody knows which.
+    Lost,
+}
+
+/// Reads a bundle's first frame and verifies its checkpoints, which come also as they are signed;
+/// `None` if one does not hold.
 pub(super) fn open_head(
     frame: &[u8],
     site: &str,
     at_ms: u64,
     verify: &dyn Verify,
     findings: &mut Findings,
-) -> Option<Vec<Checkpoint>> {
+) -> Option<(Vec<Checkpoint>, Vec<SignedOrder>)> {
     let place = Place { node: "", row: None, entitlement: None };
     let Ok(head) = canonical::decode::<BundleHead>(frame, FRAME_BYTES_MAX) else {
         findings.breach(FindingKind::Malformed, place, "the bundle's head can't be read");
@@ -89,7 +102,7 @@ pub(super) fn open_head(
         }
         checkpoints.push(read);
     }
-    Some(checkpoints)
+    Some((checkpoints, head.checkpoints))
 }
 
 /// True for a checkpoint that does not contradict itself or an earlier one of the bundle.
@@ -111,104 +124,116 @@ impl ChainCheck {
         Self {
             heads,
             whole: true,
+            equivocation: None,
             last: Position::default(),
             tree: Tree::new(),
-            trail: Trail::default(),
-            recent: VecDeque::new(),
             broken: false,
         }
     }
 
     /// Begins a checkpoint: does it continue what is held of the node?
-    pub(super) fn begin(&mut self, checkpoint: &Checkpoint, findings: &mut Findings) {
+    pub(super) fn begin(
+        &mut self,
+        shown: Shown<'_>,
+        register: &mut dyn Register,
+        findings: &mut Findings,
+    ) -> Result<(), Unavailable> {
+        let checkpoint = shown.checkpoint;
         self.last = checkpoint.from;
         self.tree = Tree::new();
-        self.recent.clear();
         self.broken = false;
         let from = checkpoint.from;
         let node = checkpoint.node.as_str();
-        let held = self.heads.get(node).cloned().unwrap_or_default();
-        self.trail = held.trail_of(checkpoint.incarnation);
-        let position = held.last_of(checkpoint.incarnation).sequence;
-        if checkpoint.incarnation < held.incarnation && checkpoint.to.sequence > position {
+        let newest = self.heads.get(node).map_or(0, |held| held.incarnation);
+        let position = self.last_held(checkpoint).sequence;
+        if checkpoint.incarnation < newest && checkpoint.to.sequence > position {
             // A ledger that a later one has replaced may be shown again, but not go on.
             let place = Place { node, row: Some(position + 1), entitlement: None };
             findings.breach(FindingKind::Fork, place, "a ledger goes on that was replaced");
+            self.keep_proof(shown, checkpoint.incarnation, position + 1);
             self.whole = false;
-        } else if from.sequence > position {
+            return Ok(());
+        }
+        if from.sequence > position {
             let place = Place { node, row: Some(position + 1), entitlement: None };
             let text =
                 format!("rows {} to {} are in an earlier bundle", position + 1, from.sequence);
             findings.hold(FindingKind::MissingBundle, place, text);
             self.whole = false;
-        } else if self.is_forked(checkpoint, from) {
-            let place = Place { node, row: Some(from.sequence), entitlement: None };
-            findings.breach(FindingKind::Fork, place, "another row of this number is held");
-            self.give_up();
+            return Ok(());
         }
+        self.compare(from, shown, register, findings)
     }
 
     /// Reads the next row of the present checkpoint.
-    pub(super) fn row(&mut self, encoded: &[u8], checkpoint: &Checkpoint, findings: &mut Findings) {
+    pub(super) fn row(
+        &mut self,
+        encoded: &[u8],
+        shown: Shown<'_>,
+        register: &mut dyn Register,
+        findings: &mut Findings,
+    ) -> Result<(), Unavailable> {
         if self.broken {
-            return;
+            return Ok(());
         }
-        let expected = self.last.sequence + 1;
+        let checkpoint = shown.checkpoint;
         let place = |row| Place { node: &checkpoint.node, row: Some(row), entitlement: None };
-        let found = Row::link(encoded);
-        let problem = match found {
-            None => Some((FindingKind::Malformed, expected, "not a row".to_owned())),
-            Some((sequence, ..)) if sequence > expected => {
-                let text = format!("rows {expected} to {} are missing", sequence - 1);
-                Some((FindingKind::Gap, expected, text))
+        let position = match self.follow(encoded, checkpoint) {
+            Ok(position) => position,
+            Err((kind, row, text)) => {
+                findings.breach(kind, place(row), text);
+                self.give_up();
+                return Ok(());
             }
-            Some((sequence, ..)) if sequence < expected => {
-                Some((FindingKind::BrokenChain, sequence, "the row is out of place".to_owned()))
-            }
-            Some((sequence, previous, _)) if previous != self.last.hash => {
-                let text = format!("the row is not the one that row {sequence} follows");
-                Some((FindingKind::BrokenChain, sequence.saturating_sub(1).max(1), text))
-            }
-            Some((sequence, ..)) if sequence > checkpoint.to.sequence => {
-                let text = "the row is not covered by the checkpoint".to_owned();
-                Some((FindingKind::BrokenChain, sequence, text))
-            }
-            Some((sequence, _, hash))
-                if self.is_forked(checkpoint, Position { sequence, hash }) =>
-            {
-                let text = "another row of this number is held".to_owned();
-                Some((FindingKind::Fork, sequence, text))
-            }
-            Some(_) => None,
         };
-        if let Some((kind, row, text)) = problem {
-            findings.breach(kind, place(row), text);
-            self.give_up();
-            return;
+        self.compare(position, shown, register, findings)?;
+        if self.broken {
+            return Ok(());
         }
-        let (sequence, _, hash) = found.expect("a row that can't be linked is a problem above");
         match Row::decode(encoded) {
-            Ok(row) => {
-                self.check_start(&row, checkpoint, findings);
-                self.remember_ends(&row, checkpoint);
-            }
+            Ok(row) => self.check_start(&row, shown, register, findings)?,
             Err(_) => {
                 let text = "the row can't be read";
-                findings.breach(FindingKind::Malformed, place(sequence), text);
+                findings.breach(FindingKind::Malformed, place(position.sequence), text);
                 self.give_up();
             }
         }
-        self.tree.push(&hash);
-        self.last = Position { sequence, hash };
-        self.trail.pass(self.last);
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
+        self.tree.push(&position.hash);
+        self.last = position;
+        Ok(())
+    }
+
+    /// The row's place, if it is the one that follows; else what is wrong, and at which row.
+    fn follow(
+        &self,
+        encoded: &[u8],
+        checkpoint: &Checkpoint,
+    ) -> Result<Position, (FindingKind, u64, String)> {
+        let expected = self.last.sequence + 1;
+        let Some((sequence, previous, hash)) = Row::link(encoded) else {
+            return Err((FindingKind::Malformed, expected, "not a row".to_owned()));
+        };
+        let broken = |row, text| Err((FindingKind::BrokenChain, row, text));
+        if sequence > expected {
+            let text = format!("rows {expected} to {} are missing", sequence - 1);
+            return Err((FindingKind::Gap, expected, text));
         }
-        self.recent.push_back(self.last);
+        if sequence < expected {
+            return broken(sequence, "the row is out of place".to_owned());
+        }
+        if previous != self.last.hash {
+            let text = format!("the row is not the one that row {sequence} follows");
+            return broken(sequence.saturating_sub(1).max(1), text);
+        }
+        if sequence > checkpoint.to.sequence {
+            return broken(sequence, "the row is not covered by the checkpoint".to_owned());
+        }
+        Ok(Position { sequence, hash })
     }
 
     /// Ends the present checkpoint: are all rows there that it covers?
-    pub(super) fn end(&mut self, checkpoint: &Checkpoint, findings: &mut Findings) {
+    pub(super) fn end(&mut self, shown: Shown<'_>, findings: &mut Findings) {
+        let checkpoint = shown.checkpoint;
         let place = |row| Place { node: &checkpoint.node, row: Some(row), entitlement: None };
         let to = checkpoint.to;
         let last = self.last;
@@ -227,13 +252,9 @@ impl ChainCheck {
             let text = "the checkpoint's Merkle root is not that of its rows";
             findings.breach(FindingKind::Checkpoint, place(to.sequence), text);
             self.give_up();
-        } else if !self.is_compared(checkpoint) {
-            let text = "rows that headquarters cannot compare with what it holds";
-            findings.hold(FindingKind::Fork, place(to.sequence), text);
-            self.give_up();
         } else {
             let heads = self.heads.entry(checkpoint.node.clone()).or_default();
-            heads.advance(checkpoint.incarnation, to, std::mem::take(&mut self.trail));
+            heads.advance(checkpoint.incarnation, to, shown.order);
         }
     }
 
@@ -242,46 +263,86 @@ impl ChainCheck {
         self.whole = false;
     }
 
-    /// True if another row of this number is held.
-    fn is_forked(&self, checkpoint: &Checkpoint, row: Position) -> bool {
-        self.hash_at(checkpoint, row.sequence).is_some_and(|known| known != row.hash)
-    }
-
-    /// False for a stretch that ends before the last row held, at a row that is not known.
-    ///
-    /// A copy of the site that reports less than the original did is such a stretch: its rows
-    /// would pass for old ones, which nothing reads. A stretch that goes on comes to the last row
-    /// held, and each of its rows is vouched for by the next.
-    fn is_compared(&self, checkpoint: &Checkpoint) -> bool {
+    fn last_held(&self, checkpoint: &Checkpoint) -> Position {
         let held = self.heads.get(&checkpoint.node);
-        let last = held.map(|held| held.last_of(checkpoint.incarnation)).unwrap_or_default();
-        let to = checkpoint.to;
-        to.sequence >= last.sequence
-            || self.hash_at(checkpoint, to.sequence).is_some_and(|known| known == to.hash)
+        held.map(|held| held.last_of(checkpoint.incarnation)).unwrap_or_default()
     }
 
-    fn hash_at(&self, checkpoint: &Checkpoint, sequence: u64) -> Option<Digest> {
-        self.heads.get(&checkpoint.node)?.hash_at(checkpoint.incarnation, sequence)
-    }
-
-    /// Soon after a bundle's end a row says that it was made: it may yet come, after a longer one.
+    /// Compares a row with the one of its number that is held, if there is one.
     ///
-    /// Only an end that was just read counts: a row must not vouch for rows of another ledger.
-    fn remember_ends(&mut self, row: &Row, checkpoint: &Checkpoint) {
-        let Event::BundleExported { heads } = &row.body.event else {
-            return;
-        };
-        for head in heads {
-            let end = Position { sequence: head.sequence, hash: head.hash };
-            let same = head.node == checkpoint.node && head.incarnation == checkpoint.incarnation;
-            if same && self.recent.contains(&end) {
-                self.trail.remember_end(end);
+    /// A copy of the site that reports less than the original did would pass for an old bundle
+    /// again, whose rows nothing applies: so every row is compared, also of what is old.
+    fn compare(
+        &mut self,
+        row: Position,
+        shown: Shown<'_>,
+        register: &mut dyn Register,
+        findings: &mut Findings,
+    ) -> Result<(), Unavailable> {
+        let ledger = Ledger::of(shown.checkpoint);
+        let place = Place { node: ledger.node, row: Some(row.sequence), entitlement: None };
+        match self.compared(row, ledger, register)? {
+            Compared::New | Compared::Held => {}
+            Compared::Other => {
+                findings.breach(FindingKind::Fork, place, "another row of this number is held");
+                self.keep_proof(shown, ledger.incarnation, row.sequence);
+                self.give_up();
             }
+            Compared::Lost => {
+                let text = "a row that headquarters cannot compare with what it held";
+                findings.hold(FindingKind::Fork, place, text);
+                self.give_up();
+            }
+        }
+        Ok(())
+    }
+
+    fn compared(
+        &self,
+        row: Position,
+        ledger: Ledger<'_>,
+        register: &mut dyn Register,
+    ) -> Result<Compared, Unavailable> {
+        let held = self.heads.get(ledger.node);
+        let last = held.map(|held| held.last_of(ledger.incarnation)).unwrap_or_default();
+        if row.sequence > last.sequence {
+            return Ok(Compared::New);
+        }
+        let known = match row.sequence == last.sequence {
+            true => Some(last.hash),
+            false => ledger.hash_at(row.sequence, register)?,
+        };
+        Ok(match known {
+            Some(hash) if hash == row.hash => Compared::Held,
+            Some(_) => Compared::Other,
+            None => Compared::Lost,
+        })
+    }
+
+    /// Keeps what the site signed about both ledgers; one proof is enough, and a report has its
+    /// bounds.
+    fn keep_proof(&mut self, shown: Shown<'_>, incarnation: u64, row: u64) {
+        let node = &shown.checkpoint.node;
+        let held = self.heads.get(node).and_then(|held| held.witness_of(incarnation));
+        if let Some(held) = held.filter(|_| self.equivocation.is_none()) {
+            self.equivocation = Some(Equivocation {
+                node: node.clone(),
+                row,
+                held: held.clone(),
+                shown: shown.order.clone(),
+            });
         }
     }
 
     /// A ledger begins with a start, and every start says whose ledger it is.
-    fn check_start(&mut self, row: &Row, checkpoint: &Checkpoint, findings: &mut Findings) {
+    fn check_start(
+        &mut self,
+        row: &Row,
+        shown: Shown<'_>,
+        register: &mut dyn Register,
+        findings: &mut Findings,
+    ) -> Result<(), Unavailable> {
+        let checkpoint = shown.checkpoint;
         let place = Place { node: &checkpoint.node, row: Some(row.sequence), entitlement: None };
         let Event::Started(started) = &row.body.event else {
             if row.sequence == 1 {
@@ -289,7 +350,7 @@ impl ChainCheck {
                 findings.breach(FindingKind::BrokenChain, place, text);
                 self.give_up();
             }
-            return;
+            return Ok(());
         };
         let same = started.cluster == checkpoint.cluster
             && started.node == checkpoint.node
@@ -298,46 +359,52 @@ impl ChainCheck {
             findings.breach(FindingKind::OtherSite, place, "the row is of another ledger");
             self.give_up();
         } else if row.sequence == 1 {
-            self.check_replacement(started, place, findings);
+            return self.check_replacement(started, shown, register, findings);
         }
+        Ok(())
     }
 
     /// A new ledger of a known node has to name the one before.
-    fn check_replacement(&mut self, started: &Started, place: Place<'_>, findings: &mut Findings) {
+    fn check_replacement(
+        &mut self,
+        started: &Started,
+        shown: Shown<'_>,
+        register: &mut dyn Register,
+        findings: &mut Findings,
+    ) -> Result<(), Unavailable> {
+        let place = Place { node: &shown.checkpoint.node, row: Some(1), entitlement: None };
         let Some(held) = self.heads.get(&started.node) else {
             if started.replaces.is_some() {
                 let text = "the ledger replaces one that never reported";
                 findings.hold(FindingKind::Restore, place, text);
             }
-            return;
+            return Ok(());
         };
         if held.incarnation >= started.incarnation {
-            return;
+            return Ok(());
         }
         let replaces = started.replaces.as_ref();
-        match replaces.filter(|head| head.incarnation == held.incarnation) {
-            None => {
-                let text = "a new ledger that does not name the one before";
-                findings.hold(FindingKind::Restore, place, text);
-            }
-            Some(head) if head.sequence > held.position.sequence => {
-                let text = format!("restored after row {}, which never reported", head.sequence);
-                findings.hold(FindingKind::Restore, place, text);
-            }
-            Some(head) if is_other(held, head) => {
-                let text = "the ledger replaces another one than is held";
-                findings.breach(FindingKind::Fork, place, text);
-                self.give_up();
-            }
-            Some(head) => {
-                let text = format!("restored by ceremony, after row {}", head.sequence);
-                findings.note(FindingKind::Restore, place, text);
-            }
+        let Some(head) = replaces.filter(|head| head.incarnation == held.incarnation) else {
+            let text = "a new ledger that does not name the one before";
+            findings.hold(FindingKind::Restore, place, text);
+            return Ok(());
+        };
+        if head.sequence > held.position.sequence {
+            let text = format!("restored after row {}, which never reported", head.sequence);
+            findings.hold(FindingKind::Restore, place, text);
+            return Ok(());
         }
+        let named = Position { sequence: head.sequence, hash: head.hash };
+        let ledger = Ledger { incarnation: head.incarnation, ..Ledger::of(shown.checkpoint) };
+        if self.compared(named, ledger, register)? == Compared::Held {
+            let text = format!("restored by ceremony, after row {}", head.sequence);
+            findings.note(FindingKind::Restore, place, text);
+        } else {
+            let text = "the ledger replaces another one than is held";
+            findings.breach(FindingKind::Fork, place, text);
+            self.keep_proof(shown, head.incarnation, head.sequence);
+            self.give_up();
+        }
+        Ok(())
     }
-}
-
-/// True if headquarters holds another row than `head` names.
-fn is_other(held: &Heads, head: &HeadRef) -> bool {
-    held.hash_at(head.incarnation, head.sequence).is_some_and(|hash| hash != head.hash)
 }

@@ -53,6 +53,10 @@ impl Application {
 
     /// A restore wrote off units that were never drawn.
     pub(super) fn unused_lost(&mut self, place: Place<'_>, row: &Row, units: u64) {
+        if !self.state.nodes.get(place.node).is_some_and(|node| node.restored) {
+            let text = "units are written off without a restore";
+            self.findings.breach(FindingKind::Restore, place, text);
+        }
         self.change(place, row, |counters| {
             counters.unused = counters.unused.checked_sub(units)?;
             counters.lost = counters.lost.checked_add(units)?;

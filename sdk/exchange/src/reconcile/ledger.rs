@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::Checkpoint,
+    canonical::Digest,
+    checkpoint::{Checkpoint, Position},
     reconcile::{
         FindingKind, Orders, Register, Unavailable,
-        report::{Findings, Histogram, Place},
+        history::Ledger,
+        report::{Findings, Histogram, Notes, Place},
         state::SiteState,
     },
     row::{CALL_DEADLINE_MS, Event, Row},
@@ -33,6 +35,9 @@ pub(super) struct Application {
     pub(super) state: SiteState,
     pub(super) findings: Findings,
     pub(super) histogram: Histogram,
+    pub(super) notes: Notes,
+    /// The page of row hashes that the present checkpoint has come to, once it was read.
+    pub(super) open_page: Option<Vec<Digest>>,
 }
 
 impl Application {
@@ -51,6 +56,7 @@ impl Application {
 
     /// Begins the second reading of a checkpoint's rows.
     pub(super) fn begin(&mut self, checkpoint: &Checkpoint) {
+        self.open_page = None;
         if !self.is_replaced(checkpoint) {
             let node = self.state.nodes.entry(checkpoint.node.clone()).or_default();
             node.incarnation = checkpoint.incarnation;
@@ -97,6 +103,29 @@ impl Application {
         }
     }
 
+    /// Headquarters was set back if a site has seen rows of it that are not there.
+    pub(super) fn judge_witness(&mut self, checkpoints: &[Checkpoint], orders: &Orders) {
+        let seen = |checkpoint: &&Checkpoint| {
+            checkpoint.hq_head.as_ref().is_some_and(|head| orders.lost_heads.contains(head))
+        };
+        if let Some(checkpoint) = checkpoints.iter().find(seen) {
+            let row = checkpoint.hq_head.as_ref().map_or(0, |head| head.sequence);
+            let place = Place { node: &checkpoint.node, row: None, entitlement: None };
+            let text = format!("the site has seen row {row} of headquarters, which is not there");
+            self.findings.hold(FindingKind::Witness, place, text);
+        }
+    }
+
+    /// Remembers a row that is new, so that it is known when it is shown again.
+    pub(super) fn hold(
+        &mut self,
+        checkpoint: &Checkpoint,
+        row: Position,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        Ledger::of(checkpoint).add(row, &mut self.open_page, world.register)
+    }
+
     /// Applies a row of `node`.
     pub(super) fn row(
         &mut self,
@@ -112,10 +141,7 @@ impl Application {
             Event::ClockAcknowledged { mark_before_ms, mark_after_ms } => {
                 self.acknowledged(place, row, *mark_before_ms, *mark_after_ms);
             }
-            Event::Approved { .. } => {
-                self.state.nodes.entry(node.to_owned()).or_default().approved =
-                    Some(row.body.request);
-            }
+            Event::Approved { act, approvers, .. } => self.approved(place, row, act, approvers),
             Event::NodeClosed { head } => {
                 if let Some(node) = self.state.nodes.get_mut(&head.node) {
                     node.closed = true;
@@ -127,6 +153,10 @@ impl Application {
             Event::Unit(event) => {
                 return self.unit(place.of(&event.entitlement), row, event, world);
             }
+            Event::HandedOver { entitlement, unit, station } => {
+                return self.handed_over(place.of(entitlement), *unit, station, world);
+            }
+            Event::Note { text } => self.notes.take(node, row, text),
             event => self.allotment_row(place, row, event, world.orders),
         }
         Ok(())
@@ -140,6 +170,9 @@ impl Application {
             }
             Event::DirectiveImported { entitlement, .. } => {
                 self.directive_imported(place.of(entitlement), row, orders);
+            }
+            Event::CrlIssued { entitlement, number, revoked, .. } => {
+                self.crl_issued(place.of(entitlement), *number, *revoked, orders);
             }
             Event::UnusedLost { entitlement, units } => {
                 self.unused_lost(place.of(entitlement), row, *units);
@@ -157,6 +190,7 @@ impl Application {
             | Event::Unit(_)
             | Event::Outcome { .. }
             | Event::Note { .. }
+            | Event::HandedOver { .. }
             | Event::KeyMade { .. }
             | Event::KeyUsed { .. }
             | Event::KeyDestroyed { .. }
@@ -168,7 +202,6 @@ impl Application {
             | Event::ReceiptExported { .. }
             | Event::ReceiptImported { .. }
             | Event::DirectiveExported { .. }
-            | Event::HandedOver { .. }
             | Event::UserIssued { .. }
             | Event::UserRevoked { .. }
             | Event::LeafIssued { .. }
@@ -181,7 +214,6 @@ impl Application {
             | Event::ClosingImported { .. }
             | Event::StreamOpened { .. }
             | Event::CharterChanged { .. }
-            | Event::CrlIssued { .. }
             | Event::ApprovalRequested { .. }
             | Event::ApprovalGiven { .. }
             | Event::BackupMade { .. } => {}
@@ -189,11 +221,21 @@ impl Application {
     }
 
     /// Ends a checkpoint whose rows were applied: its counters are those that the rows imply.
-    pub(super) fn end_checkpoint(&mut self, checkpoint: &Checkpoint) {
-        if self.applied(checkpoint) > checkpoint.to.sequence {
-            // An old bundle again, as the first reading has made sure: its counters are history.
-            return;
+    pub(super) fn end_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        let last = checkpoint.to.sequence;
+        Ledger::of(checkpoint).close(last, &mut self.open_page, world.register)?;
+        if self.applied(checkpoint) <= last {
+            self.judge_end(checkpoint);
         }
+        // Else an old bundle again, as the first reading has made sure: its counters are history.
+        Ok(())
+    }
+
+    fn judge_end(&mut self, checkpoint: &Checkpoint) {
         let node = checkpoint.node.as_str();
         let place = Place { node, row: Some(checkpoint.to.sequence), entitlement: None };
         if checkpoint.clock_suspect {
@@ -274,6 +316,23 @@ impl Application {
         node.acknowledged = false;
         node.monotonic_max_ms = row.body.monotonic_ms;
         node.approved = None;
+        if row.sequence == 1 {
+            node.restored = false;
+        }
+    }
+
+    /// Scrap beyond the allowance needs at least one approver beside whoever asks; how many there
+    /// have to be is the charter's to say, and custody's to see to.
+    fn approved(&mut self, place: Place<'_>, row: &Row, act: &str, approvers: &[String]) {
+        let mut names: Vec<_> = approvers.iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() || names.len() != approvers.len() {
+            let text = "approvals of nobody, or of one person twice";
+            return self.findings.breach(FindingKind::Scrap, place, text);
+        }
+        let node = self.state.nodes.entry(place.node.to_owned()).or_default();
+        node.approved = Some((row.body.request, act.to_owned()));
     }
 
     /// Once in a start an admin may say alone that the clock is right; more than that, and a mark
@@ -282,7 +341,8 @@ impl Application {
         let node = self.state.nodes.entry(place.node.to_owned()).or_default();
         let lowered = after_ms < before_ms;
         let alone = !lowered && !node.acknowledged;
-        let approved = node.approved == Some(row.body.request);
+        let act = if lowered { "lower-clock" } else { "acknowledge-clock" };
+        let approved = node.is_approved(row, act);
         node.acknowledged |= !lowered;
         (node.time_max_ms, node.suspect) = (after_ms, false);
         let text = match lowered {
@@ -298,6 +358,7 @@ impl Application {
 
     /// After a restore the counters are those of the backup, less what was written off.
     fn restored(&mut self, node: &str) {
+        self.state.nodes.entry(node.to_owned()).or_default().restored = true;
         for state in self.state.entitlements.values_mut() {
             if let Some(ledger) = state.ledgers.get_mut(node) {
                 ledger.adopt = true;

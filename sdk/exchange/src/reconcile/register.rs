@@ -1,7 +1,7 @@
-//! The device register: what headquarters knows about every unit of every site.
+//! The register: what headquarters knows about every unit and every row of every site.
 //!
-//! The library keeps no device in memory. It reads and writes the register through a trait: the
-//! entitlement plugin has it in records, the offline verifier in [`MemoryRegister`].
+//! The library keeps no device and no row in memory. It reads and writes the register through a
+//! trait: the entitlement plugin has it in records, the offline verifier in [`MemoryRegister`].
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::{
 #[error("the device register can't be read or written now")]
 pub struct Unavailable;
 
-/// The units of all sites, and the indexes by which two of them could be the same device.
+/// The units of all sites, the indexes by which two of them could be the same device, and the
+/// hashes of all rows, by which a copy of a ledger is told from the ledger.
 pub trait Register {
     /// The record of a unit.
     fn unit(&mut self, unit: &UnitRef) -> Result<Option<UnitRecord>, Unavailable>;
@@ -30,6 +31,35 @@ pub trait Register {
 
     /// Makes `holder` the one who holds an index.
     fn hold(&mut self, index: &Index<'_>, holder: &Holder) -> Result<(), Unavailable>;
+
+    /// The hashes of a page of rows, in their order; fewer than [`PAGE_ROWS`] at a ledger's end.
+    fn page(&mut self, page: &PageRef<'_>) -> Result<Option<Vec<Digest>>, Unavailable>;
+
+    /// Writes the hashes of a page of rows.
+    fn put_page(&mut self, page: &PageRef<'_>, hashes: &[Digest]) -> Result<(), Unavailable>;
+}
+
+/// Rows of a page.
+pub const PAGE_ROWS: u64 = 64;
+
+/// A page of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRef<'a> {
+    /// SPIFFE URI of the site.
+    pub site: &'a str,
+    /// The node.
+    pub node: &'a str,
+    /// Which ledger of that node.
+    pub incarnation: u64,
+    /// The page's number, from 0: row 1 is the first one of page 0.
+    pub page: u64,
+}
+
+impl PageRef<'_> {
+    /// A key for a key-value store: distinct for distinct pages.
+    pub fn key(&self) -> Vec<u8> {
+        encode(&(self.site, self.node, self.incarnation, self.page))
+    }
 }
 
 /// A unit of an entitlement.
@@ -70,6 +100,8 @@ pub struct UnitRecord {
     pub certificate_serial: Option<Vec<u8>>,
     /// How many certificates there are for its key.
     pub certificates: u16,
+    /// SPIFFE URI of the station that it belongs to.
+    pub station: String,
     /// Failed attempts.
     pub attempts: u32,
     /// True once the device has proved that it holds its key.
@@ -125,6 +157,7 @@ impl Index<'_> {
 pub struct MemoryRegister {
     units: BTreeMap<UnitRef, UnitRecord>,
     holders: BTreeMap<Vec<u8>, Holder>,
+    pages: BTreeMap<Vec<u8>, Vec<Digest>>,
 }
 
 impl MemoryRegister {
@@ -155,6 +188,15 @@ impl Register for MemoryRegister {
 
     fn hold(&mut self, index: &Index<'_>, holder: &Holder) -> Result<(), Unavailable> {
         self.holders.insert(index.key(), holder.clone());
+        Ok(())
+    }
+
+    fn page(&mut self, page: &PageRef<'_>) -> Result<Option<Vec<Digest>>, Unavailable> {
+        Ok(self.pages.get(&page.key()).cloned())
+    }
+
+    fn put_page(&mut self, page: &PageRef<'_>, hashes: &[Digest]) -> Result<(), Unavailable> {
+        self.pages.insert(page.key(), hashes.to_vec());
         Ok(())
     }
 }

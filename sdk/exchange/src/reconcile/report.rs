@@ -1,10 +1,17 @@
 //! What a reconciliation found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Digest, checkpoint::Position, grant::is_entitlement, unit::Counters};
+use crate::{
+    canonical::{Digest, is_name},
+    checkpoint::Position,
+    grant::is_entitlement,
+    order::SignedOrder,
+    row::{PluginRef, Row},
+    unit::Counters,
+};
 
 /// The answer to "was the policy kept?".
 #[derive(
@@ -88,6 +95,12 @@ pub enum FindingKind {
     Restore,
     /// A clock that stepped or was suspect.
     Clock,
+    /// Another station than the unit's, without a hand-over.
+    Station,
+    /// A list of revoked certificates that can't be right.
+    RevocationList,
+    /// Headquarters' own ledger lacks a row that the site has seen.
+    Witness,
 }
 
 /// One thing found.
@@ -122,6 +135,13 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings beyond those.
     pub findings_dropped: u64,
+    /// What proves, whoever asks, that the site signed two ledgers.
+    pub equivocation: Option<Equivocation>,
+    /// The newest notes, at most [`NOTES_MAX`]. They are the plugins' words: no check reads them,
+    /// and nothing here says that they are true.
+    pub notes: Vec<PluginNote>,
+    /// Notes before those.
+    pub notes_dropped: u64,
     /// Per node.
     pub nodes: Vec<NodeReport>,
     /// Per entitlement that the site has.
@@ -134,6 +154,38 @@ pub struct Report {
     pub minute_ms: u64,
     /// Production over time, in the order of time.
     pub production: Vec<Minute>,
+}
+
+/// Two checkpoints of one ledger that can't both be true: the site's custody signed either.
+///
+/// Each vouches for all rows up to its end, through their hashes; the rows themselves are in the
+/// opened bundles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Equivocation {
+    /// The node.
+    pub node: String,
+    /// The first row that is there twice, as far as it was shown.
+    pub row: u64,
+    /// The checkpoint of the ledger that is held, under
+    /// [`CHECKPOINT`](crate::order::CHECKPOINT).
+    pub held: SignedOrder,
+    /// The checkpoint of the bundle.
+    pub shown: SignedOrder,
+}
+
+/// A plugin's own words in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginNote {
+    /// The node.
+    pub node: String,
+    /// The row's number in the node's ledger.
+    pub row: u64,
+    /// Site time, milliseconds since the epoch.
+    pub time_ms: u64,
+    /// Who says so.
+    pub plugin: Option<PluginRef>,
+    /// Printable ASCII, at most 1 KiB.
+    pub text: String,
 }
 
 /// A node's stretch of ledger.
@@ -199,6 +251,10 @@ pub struct Minute {
 pub const REPORT_VERSION: u16 = 1;
 /// Most findings in a report; the weightiest kind of each row comes first anyway.
 pub const FINDINGS_MAX: usize = 256;
+/// Most notes in a report.
+pub const NOTES_MAX: usize = 64;
+/// The longest note, in bytes.
+const NOTE_BYTES_MAX: usize = 1_024;
 /// Most intervals of a production plot.
 pub const MINUTES_MAX: usize = 1440;
 
@@ -279,6 +335,32 @@ impl Findings {
 
     pub(super) fn verdict(&self) -> Verdict {
         self.worst
+    }
+}
+
+/// Collects the newest notes in bounded memory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Notes {
+    pub(super) kept: VecDeque<PluginNote>,
+    pub(super) dropped: u64,
+}
+
+impl Notes {
+    /// Takes a note. The site's host has escaped it; whatever it holds, nothing but printable
+    /// ASCII goes on.
+    pub(super) fn take(&mut self, node: &str, row: &Row, text: &str) {
+        if self.kept.len() == NOTES_MAX {
+            self.kept.pop_front();
+            self.dropped += 1;
+        }
+        let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+        self.kept.push_back(PluginNote {
+            node: node.to_owned(),
+            row: row.sequence,
+            time_ms: row.body.time_ms,
+            plugin: row.body.plugin.clone().filter(|plugin| is_name(&plugin.name)),
+            text: text.chars().take(NOTE_BYTES_MAX).map(plain).collect(),
+        });
     }
 }
 

@@ -8,11 +8,9 @@ use crate::{
     canonical::Digest,
     checkpoint::Position,
     message::HeadRef,
-    reconcile::{
-        rates::{RateMeter, Served},
-        trail::{ENDS_MAX, Trail},
-    },
-    row::PluginActivation,
+    order::SignedOrder,
+    reconcile::rates::{RateMeter, Served},
+    row::{PluginActivation, Row},
     unit::Counters,
 };
 
@@ -55,7 +53,9 @@ impl SiteState {
 pub(super) struct Heads {
     pub(super) incarnation: u64,
     pub(super) position: Position,
-    trail: Trail,
+    /// The checkpoint that ends with that row, as the site signed it: should another row of the
+    /// ledger ever be shown, both signatures prove it.
+    pub(super) witness: Option<SignedOrder>,
     /// Ledgers that were replaced.
     retired: Vec<Retired>,
 }
@@ -66,52 +66,44 @@ struct Retired {
     incarnation: u64,
     /// Its last row.
     position: Position,
-    trail: Trail,
+    witness: Option<SignedOrder>,
 }
 
 impl Heads {
     /// The last row held of a ledger; the beginning where none is.
     pub(super) fn last_of(&self, incarnation: u64) -> Position {
-        self.ledger(incarnation).map(|(position, _)| position).unwrap_or_default()
-    }
-
-    /// The hash of a row that is held, where it is known.
-    pub(super) fn hash_at(&self, incarnation: u64, sequence: u64) -> Option<Digest> {
-        let (position, trail) = self.ledger(incarnation)?;
-        let last = (position.sequence == sequence).then_some(position.hash);
-        last.or_else(|| trail.hash_at(sequence))
-    }
-
-    /// The known rows of a ledger.
-    pub(super) fn trail_of(&self, incarnation: u64) -> Trail {
-        self.ledger(incarnation).map(|(_, trail)| trail.clone()).unwrap_or_default()
-    }
-
-    fn ledger(&self, incarnation: u64) -> Option<(Position, &Trail)> {
         if incarnation == self.incarnation {
-            return Some((self.position, &self.trail));
+            return self.position;
         }
         let retired = self.retired.iter().find(|retired| retired.incarnation == incarnation);
-        retired.map(|retired| (retired.position, &retired.trail))
+        retired.map(|retired| retired.position).unwrap_or_default()
     }
 
-    /// Takes a stretch of ledger that ends at `to`; `trail` is that of its ledger, as it went on.
-    pub(super) fn advance(&mut self, incarnation: u64, to: Position, mut trail: Trail) {
+    /// What the site signed about the last row held of a ledger.
+    pub(super) fn witness_of(&self, incarnation: u64) -> Option<&SignedOrder> {
+        if incarnation == self.incarnation {
+            return self.witness.as_ref();
+        }
+        let retired = self.retired.iter().find(|retired| retired.incarnation == incarnation);
+        retired.and_then(|retired| retired.witness.as_ref())
+    }
+
+    /// Takes a stretch of ledger that ends at `to`, and what the site signed about it.
+    pub(super) fn advance(&mut self, incarnation: u64, to: Position, witness: &SignedOrder) {
         let goes_on = incarnation == self.incarnation && to.sequence > self.position.sequence;
         if incarnation > self.incarnation {
             if self.position.sequence > 0 {
                 self.retired.push(Retired {
                     incarnation: self.incarnation,
                     position: self.position,
-                    trail: std::mem::take(&mut self.trail),
+                    witness: self.witness.take(),
                 });
             }
-        } else if goes_on {
-            trail.remember_end(self.position);
-        } else {
+        } else if !goes_on {
             return;
         }
-        (self.incarnation, self.position, self.trail) = (incarnation, to, trail);
+        (self.incarnation, self.position) = (incarnation, to);
+        self.witness = Some(witness.clone());
     }
 }
 
@@ -131,8 +123,20 @@ pub(super) struct NodeState {
     pub(super) acknowledged: bool,
     /// True once a survivor closed the node: it need not report any more.
     pub(super) closed: bool,
-    /// The call for which approvals were used up last.
-    pub(super) approved: Option<[u8; 16]>,
+    /// The call for which approvals were used up last, and the act that was approved:
+    /// [`crate::approval::Act::name`].
+    pub(super) approved: Option<([u8; 16], String)>,
+    /// True once a restore said so: only then may units be written off.
+    pub(super) restored: bool,
+}
+
+impl NodeState {
+    /// True if approvals of this act were used up in the row's own call.
+    pub(super) fn is_approved(&self, row: &Row, act: &str) -> bool {
+        self.approved
+            .as_ref()
+            .is_some_and(|(request, approved)| *request == row.body.request && approved == act)
+    }
 }
 
 /// An entitlement at a site.
@@ -153,6 +157,8 @@ pub(super) struct EntitlementState {
     pub(super) retries: u64,
     pub(super) attempts_failed: u64,
     pub(super) scrapped: u64,
+    /// The batch's newest certificate revocation list: its number, and how many it lists.
+    pub(super) crl: (u64, u64),
     pub(super) reserved_in_bundle: u64,
     pub(super) ledgers: BTreeMap<String, NodeLedger>,
 }
@@ -193,6 +199,9 @@ pub(super) struct NodeLedger {
     /// One per rate of the terms.
     pub(super) rates: Vec<RateMeter>,
 }
+
+/// Most ends of bundles that are remembered per ledger.
+const ENDS_MAX: usize = 64;
 
 /// Counters that only the next row of the same call can explain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! Honest bundles are clean; each way of tampering gives the right verdict and names the row.
 
 mod copied;
+mod everywhere;
+mod explained;
 mod honest;
 mod recertified;
-mod site;
+pub(crate) mod site;
 mod tampered;

@@ -3,7 +3,7 @@
 use crate::{
     grant::{Grant, Terms},
     reconcile::{
-        FindingKind, Index, Unavailable, UnitRecord, UnitRef,
+        FindingKind, Index, Orders, Unavailable, UnitRecord, UnitRef,
         ledger::{Application, World},
         report::Place,
         state::{EntitlementState, NodeLedger},
@@ -53,11 +53,13 @@ impl Application {
         };
         let case = Case { place, row, event, grant, unit, from };
         self.judge_plugin(&case);
+        self.judge_written_off(&case);
         let mut record = match before {
             Some(before) => before,
             None => self.draw(&case, world)?,
         };
         self.judge_identity(&case, &record);
+        self.judge_station(&case, &record);
         self.judge_change(&case, &mut record, world)?;
         record.update(&case, incarnation, to);
         self.move_unit(&case, to);
@@ -117,6 +119,73 @@ impl Application {
             let text = "the plugin is not one that the grant accepts";
             self.findings.breach(FindingKind::Measurement, case.place, text);
         }
+    }
+
+    /// Only a restore writes units off: else a device that was made could be called lost.
+    fn judge_written_off(&mut self, case: &Case<'_>) {
+        let restored = self.state.nodes.get(case.place.node).is_some_and(|node| node.restored);
+        if case.event.change == UnitChange::Lost && !restored {
+            let text = "a unit is written off without a restore";
+            self.findings.breach(FindingKind::Restore, case.place, text);
+        }
+    }
+
+    /// A unit is worked on by the station that drew it, or to which an operator handed it over.
+    /// Other people than stations may end it.
+    fn judge_station(&mut self, case: &Case<'_>, record: &UnitRecord) {
+        let principal = &case.row.body.principal;
+        let released = matches!(case.event.change, UnitChange::Issued | UnitChange::Released);
+        let bound = released || principal.contains("/station/");
+        if bound && case.event.change != UnitChange::Lost && *principal != record.station {
+            let text = "another station than the unit's, without a hand-over";
+            self.findings.breach(FindingKind::Station, case.place, text);
+        }
+    }
+
+    /// An operator gives a unit to another station.
+    pub(super) fn handed_over(
+        &mut self,
+        place: Place<'_>,
+        unit: u64,
+        station: &str,
+        world: &mut World<'_>,
+    ) -> Result<(), Unavailable> {
+        let entitlement = place.entitlement.unwrap_or_default().to_owned();
+        let unit = UnitRef { entitlement, unit };
+        let record = world.register.unit(&unit)?.filter(|record| record.site == self.site);
+        let Some(mut record) = record else {
+            let text = "a unit that was never drawn is handed over";
+            self.findings.breach(FindingKind::Station, place, text);
+            return Ok(());
+        };
+        station.clone_into(&mut record.station);
+        world.register.put_unit(&unit, &record)
+    }
+
+    /// A batch revokes certificates of failed devices alone, and takes no revocation back.
+    pub(super) fn crl_issued(
+        &mut self,
+        place: Place<'_>,
+        number: u64,
+        revoked: u64,
+        orders: &Orders,
+    ) {
+        let grant = orders.grants.get(place.entitlement.unwrap_or_default());
+        let certificates = grant.map_or(0, |grant| grant.terms.certificates_per_unit);
+        let state = self.state.entitlements.get_mut(place.entitlement.unwrap_or_default());
+        let Some(state) = state else {
+            let text = "revoked certificates of what was never imported";
+            return self.findings.breach(FindingKind::RevocationList, place, text);
+        };
+        let counters = state.counters();
+        let failed = counters.failed.saturating_add(counters.scrapped);
+        let failed = failed.saturating_mul(certificates.into());
+        let (last, listed) = state.crl;
+        if number <= last || revoked < listed || revoked > failed {
+            let text = format!("list {number} of {revoked} certificates, after {last} of {listed}");
+            self.findings.breach(FindingKind::RevocationList, place, text);
+        }
+        state.crl = (number.max(last), revoked);
     }
 
     /// Draws a unit: every limit holds, and subject and serial are nobody else's.
@@ -232,7 +301,7 @@ impl Application {
     /// Scrap beyond the allowance needs approvals in the same call.
     fn judge_scrap(&mut self, case: &Case<'_>) {
         let node = self.state.nodes.entry(case.place.node.to_owned()).or_default();
-        let approved = node.approved == Some(case.row.body.request);
+        let approved = node.is_approved(case.row, "scrap");
         let state = self.entitlement(case);
         state.scrapped += 1;
         if state.scrapped > case.grant.terms.scrap_allowance && !approved {
@@ -303,6 +372,7 @@ impl UnitRecord {
             key_hash: None,
             certificate_serial: None,
             certificates: 0,
+            station: case.row.body.principal.clone(),
             attempts: 0,
             proved: false,
         }

@@ -47,7 +47,7 @@ impl Log for HostBackend {}
 
 impl Ledger for HostBackend {
     fn note(&self, text: &str) -> Result<(), Error> {
-        self.ask(async |call| call.note(text))
+        self.ask(async |call| call.note(text).await)
     }
 
     fn checkpoints(&self, after: Option<u64>, limit_bytes: u64) -> Result<Checkpoints, Error> {
@@ -61,8 +61,9 @@ impl Ledger for HostBackend {
     }
 
     fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
-        let verified = self.ask(async |call| call.verify_checkpoint(checkpoint))?;
-        Ok(VerifiedCheckpoint { cluster: verified.cluster, body: verified.body })
+        let verified = self.ask(async |call| call.verify_checkpoint(checkpoint).await)?;
+        let mintmark_custody::VerifiedCheckpoint { cluster, body, lost_head } = verified;
+        Ok(VerifiedCheckpoint { cluster, body, lost_head })
     }
 
     fn held_heads(&self, cluster: &str) -> Result<Vec<Position>, Error> {

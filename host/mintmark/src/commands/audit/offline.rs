@@ -25,12 +25,8 @@ const STEP_BYTES: usize = 256 << 10;
 
 /// Verifies opened bundles, in the order in which they are given.
 pub(super) fn verify(paths: &[PathBuf], root: &Path) -> Result<Page, Error> {
-    let root = pem::decode(pem::CERTIFICATE, &files::read(root)?)?;
-    let root = TrustRoot::new(&root).map_err(|why| {
-        Error::misfit(why.to_string(), "Give the certificate that `ca init` wrote.")
-    })?;
     let mut auditor = Auditor {
-        signatures: Signatures(root),
+        signatures: Signatures::under(root)?,
         register: MemoryRegister::new(),
         sites: BTreeMap::new(),
     };
@@ -75,7 +71,8 @@ impl Auditor {
 
     /// The grants beside the bundle, each believed only because headquarters' host signed it.
     fn orders(&self, head: &OpenedHead) -> Result<Orders, Error> {
-        let mut orders = Orders::default();
+        // Whether headquarters was set back only headquarters knows.
+        let mut orders = Orders { lost_heads: head.lost_heads.clone(), ..Orders::default() };
         for signed in &head.grants {
             let grant = self.signatures.grant(signed).ok_or_else(|| {
                 let next = "Export the report again from the headquarters that granted it.";
@@ -95,9 +92,18 @@ impl Auditor {
 }
 
 /// Signature checks that rest on the root alone.
-struct Signatures(TrustRoot);
+pub(super) struct Signatures(TrustRoot);
 
 impl Signatures {
+    /// The root certificate in a file.
+    pub(super) fn under(root: &Path) -> Result<Self, Error> {
+        let root = pem::decode(pem::CERTIFICATE, &files::read(root)?)?;
+        let root = TrustRoot::new(&root).map_err(|why| {
+            Error::misfit(why.to_string(), "Give the certificate that `ca init` wrote.")
+        })?;
+        Ok(Self(root))
+    }
+
     /// A grant, if the custody of the headquarters that it names signed it when it says.
     fn grant(&self, signed: &SignedOrder) -> Option<Grant> {
         let grant: Grant = signed.open().ok()?;
@@ -158,6 +164,13 @@ fn page(reports: &[Report]) -> Page {
         let row = finding.row.map(|row| format!(" row {row}")).unwrap_or_default();
         text.push_str(&format!("{:?}: {}{row}: {}\n", finding.kind, finding.node, finding.text));
     }
+    let notes: Vec<_> = reports.iter().flat_map(|report| &report.notes).collect();
+    if !notes.is_empty() {
+        text.push_str("\nNotes (plugins' own words, which no check reads)\n");
+    }
+    for note in notes {
+        text.push_str(&format!("{} row {}: {}\n", note.node, note.row, note.text));
+    }
     Page::new(Value::Array(reports.iter().map(as_json).collect()), text)
 }
 
@@ -179,10 +192,25 @@ fn as_json(report: &Report) -> Value {
         "rows": report.rows,
         "devices": report.entitlements.iter().map(|one| one.devices).sum::<u64>(),
         "findings": findings.collect::<Vec<_>>(),
+        "equivocation": report.equivocation.as_ref().map(|proof| json!({
+            "node": proof.node,
+            "row": proof.row,
+            "held": hex::encode(proof.held.encode()),
+            "shown": hex::encode(proof.shown.encode()),
+        })),
+        "notes": report.notes.iter().map(|note| json!({
+            "node": note.node,
+            "row": note.row,
+            "time_ms": note.time_ms,
+            "plugin": note.plugin.as_ref().map(|plugin| &plugin.name),
+            "text": note.text,
+        })).collect::<Vec<_>>(),
+        "notes_dropped": report.notes_dropped,
     })
 }
 
-fn word(verdict: Verdict) -> &'static str {
+/// The word of a verdict.
+pub(super) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Clean => "clean",
         Verdict::CleanWithNotes => "clean-with-notes",

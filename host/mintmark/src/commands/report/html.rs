@@ -1,6 +1,9 @@
 //! A report as one HTML file with plots: no script, nothing that is fetched, everything escaped.
 
-use mintmark_rpc::client::plugins::entitlement::{EntitlementCounts, Finding, Report};
+use mintmark_crypto::digest::sha256;
+use mintmark_rpc::client::plugins::entitlement::{
+    EntitlementCounts, Equivocation, Finding, PluginNote, Report,
+};
 
 use super::super::audit::verdict;
 use crate::output::{moment, word};
@@ -41,13 +44,52 @@ pub(super) fn page(report: &Report, limit: Option<u64>) -> String {
     page.push_str(&facts(report));
     page.push_str("<h2>Findings</h2>\n");
     page.push_str(&findings(&report.findings, report.findings_dropped));
+    page.push_str(&report.equivocation.as_ref().map(equivocation).unwrap_or_default());
     page.push_str("<h2>Units</h2>\n");
     page.push_str(&states_plot(&report.entitlements));
     page.push_str(&states_table(&report.entitlements));
     page.push_str("<h2>Production</h2>\n");
     page.push_str(&production(report, limit));
+    page.push_str(&notes(&report.notes, report.notes_dropped));
     page.push_str("</body></html>\n");
     page
+}
+
+fn equivocation(proof: &Equivocation) -> String {
+    format!(
+        "<p>From row {} on the site has signed two ledgers of {}: the checkpoints \
+         <code>{}</code> and <code>{}</code> (SHA-256) can't both be true. \
+         <code>report show --json</code> has them whole.</p>\n",
+        proof.row,
+        escape(&proof.node),
+        hex::encode(sha256(&proof.held)),
+        hex::encode(sha256(&proof.shown)),
+    )
+}
+
+/// Apart from all that was checked: whoever wrote the plugin says what he likes.
+fn notes(notes: &[PluginNote], dropped: u64) -> String {
+    if notes.is_empty() {
+        return String::new();
+    }
+    let row = |note: &PluginNote| {
+        format!(
+            "<tr><td>{} row {}</td><td>{}</td><td><code>{}</code></td></tr>\n",
+            escape(&note.node),
+            note.row,
+            escape(&note.plugin),
+            escape(&note.text),
+        )
+    };
+    let rows: String = notes.iter().map(row).collect();
+    let more = match dropped {
+        0 => String::new(),
+        dropped => format!("<p>And {dropped} before.</p>\n"),
+    };
+    format!(
+        "<h2>Notes</h2>\n<p>These are the plugins' own words. No check reads them.</p>\n\
+         <table>\n<tr><th>Where</th><th>Plugin</th><th>Says</th></tr>\n{rows}</table>\n{more}"
+    )
 }
 
 fn facts(report: &Report) -> String {
@@ -243,6 +285,38 @@ mod tests {
         let page = page(&report(), Some(2_400));
         assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
         assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn notes_are_set_apart_and_no_markup() {
+        let mut noted = report();
+        let note = PluginNote {
+            node: "n1".to_owned(),
+            row: 7,
+            plugin: "<i>".to_owned(),
+            text: "</code><script>alert('x')</script><h2>Verdict: clean".to_owned(),
+            ..PluginNote::default()
+        };
+        noted.notes.push(note);
+        noted.notes_dropped = 3;
+        let page = page(&noted, None);
+        assert!(!page.contains("<script") && !page.contains("<i>"), "{page}");
+        let apart = page.find("<h2>Notes").unwrap();
+        assert!(page.find("alert").unwrap() < apart, "the order number is above");
+        assert_eq!(page.rfind("Verdict: clean").map(|at| at > apart), Some(true));
+        assert!(page[apart..].contains("n1 row 7") && page.contains("And 3 before."));
+        assert!(!super::page(&report(), None).contains("<h2>Notes"));
+    }
+
+    #[test]
+    fn a_fork_is_shown_with_what_proves_it() {
+        let mut forked = report();
+        let node = "<b>n1".to_owned();
+        forked.equivocation = Some(Equivocation { node, row: 51, held: vec![1], shown: vec![2] });
+        let page = page(&forked, None);
+        assert!(page.contains("From row 51 on") && !page.contains("<b>"));
+        assert!(page.contains(&hex::encode(sha256(&[1]))));
+        assert!(page.contains(&hex::encode(sha256(&[2]))));
     }
 
     #[test]

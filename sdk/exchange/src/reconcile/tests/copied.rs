@@ -1,10 +1,13 @@
 //! A copy of a site that reports is never taken for the original, however little it reports.
 
 use crate::{
+    checkpoint::Checkpoint,
     grant::Grant,
     message::HeadRef,
-    reconcile::{FindingKind, Severity, Verdict, tests::site::*},
+    order::CHECKPOINT,
+    reconcile::{FindingKind, MemoryRegister, Severity, Verdict, tests::site::*},
     row::Event,
+    verify::Verify,
 };
 
 /// A site with `devices` devices, and the headquarters that has its bundle.
@@ -37,6 +40,20 @@ fn assert_not_taken(hq: &mut Headquarters, body: &[u8], severity: Severity, row:
     assert!(!outcome.report.is_accepted());
     assert!(!outcome.advanced);
     assert!(outcome.state.heads == state.heads && hq.register == register);
+    // The proof is kept: two checkpoints of one ledger, both signed, both for that row.
+    let proof = &outcome.report.equivocation;
+    assert_eq!(proof.is_some(), severity == Severity::Breach);
+    if let Some(proof) = proof {
+        assert_eq!((proof.node.as_str(), proof.row), ("n1", row));
+        let read = [&proof.held, &proof.shown].map(|order| {
+            let signer = Hashes.verify_order(CHECKPOINT, order, START_MS).unwrap();
+            assert_eq!(signer.cluster, SHENZHEN);
+            order.open::<Checkpoint>().unwrap()
+        });
+        assert!(read.iter().all(|read| read.to.sequence >= row));
+        assert_eq!(read[0].incarnation, read[1].incarnation);
+        assert_ne!(read[0].to, read[1].to);
+    }
 }
 
 #[test]
@@ -48,9 +65,8 @@ fn r8_a_copy_that_reports_less_than_the_original_is_a_fork() {
     site.produce(&grant, 17);
     assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(50)).report.verdict, Verdict::Clean);
     copy.produce(&grant, 10);
-    // The marks are two rows apart by now.
-    assert_not_taken(&mut hq, &copy.bundle(50), Severity::Breach, 52);
-    assert_not_taken(&mut hq, &copy.bundle(0), Severity::Breach, 52);
+    assert_not_taken(&mut hq, &copy.bundle(50), Severity::Breach, 51);
+    assert_not_taken(&mut hq, &copy.bundle(0), Severity::Breach, 51);
     assert_not_taken(&mut hq, &copy.bundle(60), Severity::Breach, 60);
     // The original goes on.
     site.produce(&grant, 1);
@@ -58,17 +74,26 @@ fn r8_a_copy_that_reports_less_than_the_original_is_a_fork() {
 }
 
 #[test]
-fn r8_a_copy_that_cannot_be_compared_is_a_hold() {
-    // Marks are 32 rows apart: the copy passes none between 1,532 and 1,535.
+fn r8_a_copy_that_shows_a_single_device_is_a_fork() {
     let (grant, mut site, mut hq) = reported(510);
     assert_eq!(site.rows.len(), 1_532);
     let mut copy = copy(&site);
     site.produce(&grant, 100);
     assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(1_532)).report.verdict, Verdict::Clean);
     copy.produce(&grant, 1);
-    for from in [0, 1_532, 1_533, 1_535] {
-        assert_not_taken(&mut hq, &copy.bundle(from), Severity::Hold, 1_535);
+    for (from, row) in [(0, 1_533), (1_532, 1_533), (1_533, 1_533), (1_535, 1_535)] {
+        assert_not_taken(&mut hq, &copy.bundle(from), Severity::Breach, row);
     }
+}
+
+#[test]
+fn a_headquarters_that_lost_its_register_takes_no_old_bundle_for_granted() {
+    let (grant, mut site, mut hq) = reported(16);
+    let old = site.bundle(0);
+    site.produce(&grant, 5);
+    assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(50)).report.verdict, Verdict::Clean);
+    hq.register = MemoryRegister::new();
+    assert_not_taken(&mut hq, &old, Severity::Hold, 1);
 }
 
 #[test]
@@ -94,7 +119,7 @@ fn r8_a_copy_of_a_replaced_ledger_is_a_fork() {
         assert_eq!(hq.reconcile(SHENZHEN, &again).report.verdict, Verdict::Clean);
     }
     copy.produce(&grant, 3);
-    assert_not_taken(&mut hq, &copy.bundle(50), Severity::Breach, 52);
+    assert_not_taken(&mut hq, &copy.bundle(50), Severity::Breach, 51);
 }
 
 #[test]
@@ -110,24 +135,15 @@ fn an_old_bundle_whose_end_is_known_is_harmless_again() {
 }
 
 #[test]
-fn a_bundle_that_comes_after_a_longer_one_is_harmless_if_a_row_names_it() {
-    for named in [true, false] {
-        let (grant, mut site, mut hq) = reported(510);
-        site.produce(&grant, 1);
-        let late = site.bundle(1_532);
-        let (sequence, hash) = (site.head().sequence, site.head().hash);
-        let hash = if named { hash } else { [1; 32] };
-        let head = HeadRef { node: "n1".to_owned(), incarnation: 1, sequence, hash };
-        // Rows of other calls may come between.
-        site.call(vec![(Event::Note { text: "busy".to_owned() }, None)]);
-        site.call(vec![(Event::BundleExported { heads: vec![head] }, None)]);
-        site.produce(&grant, 10);
-        assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(1_532)).report.verdict, Verdict::Clean);
-        let outcome = hq.reconcile(SHENZHEN, &late);
-        let verdict = if named { Verdict::Clean } else { Verdict::Hold };
-        assert_eq!(outcome.report.verdict, verdict, "{:?}", outcome.report.findings);
-        assert_eq!((outcome.advanced, outcome.report.rows_new), (named, 0));
-    }
+fn r14_a_bundle_that_comes_after_a_longer_one_is_harmless() {
+    let (grant, mut site, mut hq) = reported(510);
+    site.produce(&grant, 1);
+    let late = site.bundle(1_532);
+    site.produce(&grant, 10);
+    assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(1_532)).report.verdict, Verdict::Clean);
+    let outcome = hq.reconcile(SHENZHEN, &late);
+    assert_eq!(outcome.report.verdict, Verdict::Clean, "{:?}", outcome.report.findings);
+    assert_eq!((outcome.advanced, outcome.report.rows_new), (true, 0));
 }
 
 #[test]
@@ -140,5 +156,5 @@ fn p1_a_row_cannot_vouch_for_the_end_of_another_ledger() {
     site.produce(&grant, 1);
     site.call(vec![(Event::BundleExported { heads: vec![head] }, None)]);
     assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(1_532)).report.verdict, Verdict::Clean);
-    assert_not_taken(&mut hq, &copy.bundle(1_532), Severity::Hold, sequence);
+    assert_not_taken(&mut hq, &copy.bundle(1_532), Severity::Breach, 1_533);
 }

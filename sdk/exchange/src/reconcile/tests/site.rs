@@ -21,17 +21,17 @@ use crate::{
     verify::{Signer, Verify},
 };
 
-pub(super) const HQ: &str = "spiffe://acme/headquarters/berlin";
-pub(super) const SHENZHEN: &str = "spiffe://acme/site/shenzhen";
-pub(super) const HANOI: &str = "spiffe://acme/site/hanoi";
-pub(super) const PLUGIN: Digest = [7; 32];
-pub(super) const START_MS: u64 = 1_800_000_000_000;
+pub(crate) const HQ: &str = "spiffe://acme/headquarters/berlin";
+pub(crate) const SHENZHEN: &str = "spiffe://acme/site/shenzhen";
+pub(crate) const HANOI: &str = "spiffe://acme/site/hanoi";
+pub(crate) const PLUGIN: Digest = [7; 32];
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
 
 /// Signatures that are hashes: whoever has the public key can make them, which tests may.
-pub(super) struct Hashes;
+pub(crate) struct Hashes;
 
 impl Hashes {
-    pub(super) fn sign(key: &[u8], message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(key: &[u8], message: &[u8]) -> Vec<u8> {
         sha256(&[key, message].concat()).to_vec()
     }
 }
@@ -50,14 +50,14 @@ impl Verify for Hashes {
     }
 }
 
-pub(super) fn sign_order<T: serde::Serialize>(label: &str, cluster: &str, body: &T) -> SignedOrder {
+pub(crate) fn sign_order<T: serde::Serialize>(label: &str, cluster: &str, body: &T) -> SignedOrder {
     let chain = vec![format!("{cluster}/custody/n1").into_bytes()];
     let body = encode(body);
     let signature = Hashes::sign(&chain[0], &order::signed_bytes(label, &body));
     SignedOrder { body, chain, signature }
 }
 
-pub(super) fn grant(number: u32, recipient: &str) -> Grant {
+pub(crate) fn grant(number: u32, recipient: &str) -> Grant {
     Grant {
         version: GRANT_VERSION,
         entitlement: format!("ent-{number:016x}"),
@@ -114,38 +114,47 @@ fn terms() -> Terms {
 
 /// One node of a site, with its ledger.
 #[derive(Clone)]
-pub(super) struct Site {
-    pub(super) cluster: String,
-    pub(super) node: String,
-    pub(super) incarnation: u64,
-    pub(super) rows: Vec<Vec<u8>>,
-    pub(super) counters: BTreeMap<String, Counters>,
-    pub(super) drawn: BTreeMap<String, u64>,
-    pub(super) now_ms: u64,
-    pub(super) boot: u64,
-    pub(super) plugin: Digest,
+pub(crate) struct Site {
+    pub(crate) cluster: String,
+    pub(crate) node: String,
+    pub(crate) incarnation: u64,
+    /// The row before the first one that is kept.
+    pub(crate) before: Position,
+    pub(crate) rows: Vec<Vec<u8>>,
+    pub(crate) counters: BTreeMap<String, Counters>,
+    pub(crate) drawn: BTreeMap<String, u64>,
+    pub(crate) now_ms: u64,
+    pub(crate) boot: u64,
+    pub(crate) plugin: Digest,
+    pub(crate) role: String,
+    pub(crate) station: String,
+    pub(crate) suspect: bool,
     calls: u64,
 }
 
 impl Site {
-    pub(super) fn new(cluster: &str) -> Self {
+    pub(crate) fn new(cluster: &str) -> Self {
         let mut site = Self {
             cluster: cluster.to_owned(),
             node: "n1".to_owned(),
             incarnation: 1,
+            before: Position::default(),
             rows: Vec::new(),
             counters: BTreeMap::new(),
             drawn: BTreeMap::new(),
             now_ms: START_MS,
             boot: 0,
             plugin: PLUGIN,
+            role: "station".to_owned(),
+            station: "t1".to_owned(),
+            suspect: false,
             calls: 0,
         };
         site.start();
         site
     }
 
-    pub(super) fn started(&self) -> Started {
+    pub(crate) fn started(&self) -> Started {
         Started {
             cluster: self.cluster.clone(),
             node: self.node.clone(),
@@ -156,14 +165,14 @@ impl Site {
         }
     }
 
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.boot += 1;
         let started = Event::Started(self.started());
         self.call(vec![(started, None)]);
     }
 
     /// Writes the rows of one call; rows with an entitlement have its counters.
-    pub(super) fn call(&mut self, events: Vec<(Event, Option<&str>)>) {
+    pub(crate) fn call(&mut self, events: Vec<(Event, Option<&str>)>) {
         self.calls += 1;
         let mut request = [0; 16];
         request[..8].copy_from_slice(&self.calls.to_be_bytes());
@@ -173,9 +182,9 @@ impl Site {
                 time_ms: self.now_ms,
                 monotonic_ms: self.now_ms - START_MS,
                 boot: self.boot,
-                clock_suspect: false,
+                clock_suspect: self.suspect,
                 plugin: Some(PluginRef { name: "device-key".to_owned(), measurement: self.plugin }),
-                principal: format!("{}/station/t1", self.cluster),
+                principal: format!("{}/{}/{}", self.cluster, self.role, self.station),
                 request,
                 event,
             };
@@ -185,16 +194,16 @@ impl Site {
     }
 
     /// Appends a row as the store does.
-    pub(super) fn push(&mut self, body: &RowBody, counters: &[u64]) {
+    pub(crate) fn push(&mut self, body: &RowBody, counters: &[u64]) {
         let head = self.head();
         let sequence = head.sequence + 1;
         let row = encode_envelope(sequence, &head.hash, &body.encode(), counters, &[9; 32]);
         self.rows.push(row.unwrap());
     }
 
-    pub(super) fn position(&self, sequence: u64) -> Position {
-        match sequence.checked_sub(1) {
-            None => Position::default(),
+    pub(crate) fn position(&self, sequence: u64) -> Position {
+        match (sequence - self.before.sequence).checked_sub(1) {
+            None => self.before,
             Some(index) => {
                 let row = Row::decode(&self.rows[usize::try_from(index).unwrap()]).unwrap();
                 Position { sequence: row.sequence, hash: row.hash }
@@ -202,11 +211,11 @@ impl Site {
         }
     }
 
-    pub(super) fn head(&self) -> Position {
-        self.position(self.rows.len() as u64)
+    pub(crate) fn head(&self) -> Position {
+        self.position(self.before.sequence + self.rows.len() as u64)
     }
 
-    pub(super) fn import(&mut self, grant: &Grant) {
+    pub(crate) fn import(&mut self, grant: &Grant) {
         let total = grant.terms.total;
         let counters = Counters { credited: total, unused: total, ..Counters::default() };
         self.counters.insert(grant.entitlement.clone(), counters);
@@ -221,7 +230,7 @@ impl Site {
     }
 
     /// Moves a unit and gives the row about it.
-    pub(super) fn change(
+    pub(crate) fn change(
         &mut self,
         grant: &Grant,
         unit: u64,
@@ -236,7 +245,7 @@ impl Site {
     }
 
     /// Reserves and issues the next unit in one call.
-    pub(super) fn provision(&mut self, grant: &Grant, subject: &str) -> u64 {
+    pub(crate) fn provision(&mut self, grant: &Grant, subject: &str) -> u64 {
         let drawn = self.drawn.entry(grant.entitlement.clone()).or_default();
         let unit = *drawn;
         *drawn += 1;
@@ -248,14 +257,14 @@ impl Site {
         unit
     }
 
-    pub(super) fn confirm(&mut self, grant: &Grant, unit: u64, subject: &str) {
+    pub(crate) fn confirm(&mut self, grant: &Grant, unit: u64, subject: &str) {
         let from = Some(UnitState::Issued);
         let event = self.change(grant, unit, subject, UnitChange::Confirmed, from);
         self.call(vec![(event, Some(&grant.entitlement))]);
     }
 
     /// Provisions and confirms `count` devices, at a pace that the rate allows.
-    pub(super) fn produce(&mut self, grant: &Grant, count: u64) {
+    pub(crate) fn produce(&mut self, grant: &Grant, count: u64) {
         for _ in 0..count {
             self.now_ms += 2_500;
             let next = self.drawn.get(&grant.entitlement).copied().unwrap_or_default();
@@ -265,9 +274,9 @@ impl Site {
         }
     }
 
-    pub(super) fn checkpoint(&self, from: u64) -> Checkpoint {
+    pub(crate) fn checkpoint(&self, from: u64) -> Checkpoint {
         let mut tree = Tree::new();
-        for sequence in from + 1..=self.rows.len() as u64 {
+        for sequence in from + 1..=self.head().sequence {
             tree.push(&self.position(sequence).hash);
         }
         let counters = self.counters.iter().map(|(entitlement, counters)| EntitlementCounters {
@@ -289,6 +298,7 @@ impl Site {
             counters: counters.collect(),
             clock_suspect: false,
             boots: self.boot,
+            headquarters: HQ.to_owned(),
             applied_epoch: 0,
             applied_sequence: 0,
             hq_head: None,
@@ -297,14 +307,14 @@ impl Site {
     }
 
     /// A bundle of the rows after `from`.
-    pub(super) fn bundle(&self, from: u64) -> Vec<u8> {
+    pub(crate) fn bundle(&self, from: u64) -> Vec<u8> {
         let rows = &self.rows[usize::try_from(from).unwrap()..];
         body(&self.cluster, &[(self.checkpoint(from), rows.to_vec())])
     }
 }
 
 /// A bundle with these rows, whatever they are.
-pub(super) fn body(signer: &str, nodes: &[(Checkpoint, Vec<Vec<u8>>)]) -> Vec<u8> {
+pub(crate) fn body(signer: &str, nodes: &[(Checkpoint, Vec<Vec<u8>>)]) -> Vec<u8> {
     let checkpoints =
         nodes.iter().map(|(read, _)| sign_order(order::CHECKPOINT, signer, read)).collect();
     let head = BundleHead { version: bundle::VERSION, checkpoints };
@@ -319,7 +329,7 @@ pub(super) fn body(signer: &str, nodes: &[(Checkpoint, Vec<Vec<u8>>)]) -> Vec<u8
     body
 }
 
-pub(super) fn unit_event(grant: &Grant, unit: u64, subject: &str, change: UnitChange) -> UnitEvent {
+pub(crate) fn unit_event(grant: &Grant, unit: u64, subject: &str, change: UnitChange) -> UnitEvent {
     let key = format!("key of {subject}").into_bytes();
     let certificate_hash = sha256(format!("certificate of {subject}").as_bytes());
     let issued = change != UnitChange::Reserved && change != UnitChange::Returned;
@@ -346,25 +356,25 @@ pub(super) fn unit_event(grant: &Grant, unit: u64, subject: &str, change: UnitCh
 
 /// Headquarters: what it granted, the register, and the state of each site.
 #[derive(Default)]
-pub(super) struct Headquarters {
-    pub(super) orders: Orders,
-    pub(super) register: MemoryRegister,
-    pub(super) states: BTreeMap<String, SiteState>,
+pub(crate) struct Headquarters {
+    pub(crate) orders: Orders,
+    pub(crate) register: MemoryRegister,
+    pub(crate) states: BTreeMap<String, SiteState>,
     /// Bytes per step; all at once if zero.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// The largest reconciler between two steps.
-    pub(super) encoded_bytes_max: usize,
+    pub(crate) encoded_bytes_max: usize,
 }
 
 impl Headquarters {
-    pub(super) fn with(grants: &[Grant]) -> Self {
+    pub(crate) fn with(grants: &[Grant]) -> Self {
         let grants = grants.iter().map(|grant| (grant.entitlement.clone(), grant.clone()));
         let orders = Orders { grants: grants.collect(), ..Orders::default() };
         Self { orders, ..Self::default() }
     }
 
     /// Reconciles a bundle, encoding the reconciler between any two steps.
-    pub(super) fn reconcile(&mut self, site: &str, body: &[u8]) -> Outcome {
+    pub(crate) fn reconcile(&mut self, site: &str, body: &[u8]) -> Outcome {
         let held = self.states.get(site).cloned().unwrap_or_default();
         let mut reconciler = Reconciler::new(site, sha256(body), START_MS, held);
         let step = if self.step == 0 { body.len().max(1) } else { self.step };
