@@ -6,8 +6,18 @@ use std::{error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// The host's services, below `proto/`.
-const ADMIN: &[&str] =
-    &["approvals", "clock", "files", "outbox", "peers", "plugins", "pools", "status", "users"];
+const ADMIN: &[&str] = &[
+    "approvals",
+    "backups",
+    "clock",
+    "files",
+    "outbox",
+    "peers",
+    "plugins",
+    "pools",
+    "status",
+    "users",
+];
 
 /// The services of the plugins: the folder of the protos, and the file.
 const PLUGINS: &[(&str, &str)] = &[
@@ -38,6 +48,7 @@ fn admin() -> Result<(), Box<dyn Error>> {
         .bytes(".mintmark.admin.v1.InstallRequest")
         .bytes(".mintmark.admin.v1.StageRequest")
         .bytes(".mintmark.admin.v1.FetchResponse")
+        .bytes(".mintmark.admin.v1.BackupResponse")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where its bench does")]
 
 mod approvals;
+mod backups;
 mod bench;
 mod bundles;
 mod closings;
 mod copies;
 mod directives;
+mod disks;
 mod equation;
 mod faults;
 mod imports;
@@ -17,6 +19,8 @@ mod messages;
 mod pools;
 mod reruns;
 mod restarts;
+mod restores;
 mod retries;
 mod time;
 mod units;
+mod verified;
