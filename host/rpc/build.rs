@@ -8,6 +8,7 @@ use prost::Message as _;
 /// The host's services, below `proto/`.
 const ADMIN: &[&str] = &[
     "approvals",
+    "backups",
     "clock",
     "files",
     "ledger",
@@ -48,6 +49,7 @@ fn admin() -> Result<(), Box<dyn Error>> {
         .bytes(".mintmark.admin.v1.InstallRequest")
         .bytes(".mintmark.admin.v1.StageRequest")
         .bytes(".mintmark.admin.v1.FetchResponse")
+        .bytes(".mintmark.admin.v1.BackupResponse")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -66,7 +66,8 @@ pub fn checkpoints(after: Option<u64>, limit_bytes: u64) -> Result<Checkpoints, 
     backend::ledger().checkpoints(after, limit_bytes)
 }
 
-/// Committed rows of `node` after the row `after`; `limit_bytes` is from 64 KiB to 1 MiB.
+/// Committed rows of `node` after the row `after`; `<node>~<incarnation>` names one ledger of a
+/// node that a restore gave several. `limit_bytes` is from 64 KiB to 1 MiB.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a node that is not there; `PERMISSION_DENIED` as [`checkpoints`].

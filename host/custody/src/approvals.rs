@@ -13,14 +13,14 @@ use mintmark_exchange::approval::{
     self, Act, ApprovalRequest, ApprovalStatement, Approvers, NotApproved, Place, StatementError,
 };
 use mintmark_exchange::canonical;
-use mintmark_exchange::charter::Approver;
+use mintmark_exchange::charter::{Approver, Charter};
 use mintmark_exchange::order::SignedOrder;
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal, Role};
 use mintmark_pki::Certificate;
 use mintmark_store::{CommitError, Key, NewRow, Range, Transaction};
 
-use crate::call::{Call, PendingRow, conflict, ledger_unavailable};
+use crate::call::{Call, PendingRow, conflict};
 use crate::custody::Custody;
 use crate::disk::approval::{ApprovalRecord, ApproversRecord};
 use crate::disk::{self, host::UserRecord};
@@ -143,7 +143,7 @@ impl Call {
                 Err(CommitError::Conflict) => {}
                 Err(error) => {
                     tracing::error!(%error, "a request for approvals was not written");
-                    return Err(ledger_unavailable());
+                    return Err(host.cannot_write());
                 }
             }
         }
@@ -479,7 +479,16 @@ async fn pending(
 /// The list that holds; from now on it must not change before the commit.
 async fn list_of(host: &Host, view: &mut View) -> Result<Approvers, Refusal> {
     let record: Option<ApproversRecord> = view.read(&approvers_place()).await?;
-    let Some(record) = record else { return Ok(Approvers::of_charter(&host.identity.charter)) };
+    listed(&host.identity.charter, record)
+}
+
+/// The list that holds in a store that nobody serves.
+pub(crate) async fn current_list(charter: &Charter, view: &View) -> Result<Approvers, Refusal> {
+    listed(charter, view.peek(&approvers_place()).await?)
+}
+
+fn listed(charter: &Charter, record: Option<ApproversRecord>) -> Result<Approvers, Refusal> {
+    let Some(record) = record else { return Ok(Approvers::of_charter(charter)) };
     canonical::decode(&record.list, approval::REQUEST_BYTES_MAX).map_err(|_| {
         let detail = "The list of approvers cannot be read; run `mintmark verify`.";
         Refusal::new(Reason::Unavailable, detail)

@@ -221,7 +221,7 @@ impl Call {
             }
             Err(CommitError::Unavailable) => {
                 self.leave_in_doubt();
-                Err(CommitFailure::Refused(ledger_unavailable()))
+                Err(CommitFailure::Refused(self.host.cannot_write()))
             }
         }
     }
@@ -251,7 +251,7 @@ impl Call {
         match self.host.committer.commit(transaction).await {
             Ok(_) => self.settle(Which::Released).await,
             Err(error) => {
-                tracing::error!(%error, tainted, "the outcome of a call was not written");
+                tracing::warn!(%error, tainted, "the outcome of a call was not written");
                 self.leave_in_doubt();
             }
         }
@@ -529,10 +529,4 @@ pub(crate) fn unbalanced() -> Refusal {
 pub(crate) fn fault() -> Refusal {
     let detail = "The plugin failed after a key was used; retry for the stored result.";
     Refusal::new(Reason::PluginFault, detail)
-}
-
-/// Nothing is released, because nothing can be written.
-pub(crate) fn ledger_unavailable() -> Refusal {
-    let detail = "The ledger cannot be written, so nothing is released; restart the host.";
-    Refusal::new(Reason::LedgerUnavailable, detail)
 }

@@ -16,9 +16,9 @@ use mintmark_exchange::order::CHECKPOINT;
 use mintmark_exchange::row::{Event, Row};
 use mintmark_exchange::unit::Counters;
 use mintmark_model::{Counters as ModelCounters, Reason, Refusal};
-use mintmark_store::Head;
 
 use crate::call::Call;
+use crate::chains::Ledger;
 use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord, StreamRecord};
 use crate::messages::stream::head_ref;
 use crate::types::Checkpoints;
@@ -61,23 +61,22 @@ impl Call {
     ) -> Result<Checkpoints, Refusal> {
         self.check_reads_ledger()?;
         self.close_all_due().await?;
-        let heads = self.view.position().heads.clone();
-        let mut orders = Vec::with_capacity(heads.len());
-        let mut exported = Vec::with_capacity(heads.len());
+        let ledgers = self.host.identity.ledgers(&self.view.position().heads);
+        let mut orders = Vec::with_capacity(ledgers.len());
+        let mut exported = Vec::with_capacity(ledgers.len());
         let mut more = false;
-        for head in heads {
-            let from = self.export_from(&head.node, after).await?;
-            let stretch = self.stretch(&head, from, limit_bytes).await?;
-            more |= stretch.left_from.is_some();
-            let checkpoint = self.make_checkpoint(&head.node, from, &stretch).await?;
+        for ledger in ledgers {
+            let Some(from) = self.export_from(&ledger, after).await? else { continue };
+            let stretch = self.stretch(&ledger, from, limit_bytes).await?;
+            let checkpoint = self.make_checkpoint(&ledger, from, &stretch).await?;
             exported.push(HeadRef {
-                node: head.node.clone(),
-                incarnation: checkpoint.incarnation,
+                node: ledger.node.clone(),
+                incarnation: ledger.incarnation,
                 sequence: stretch.to.sequence,
                 hash: stretch.to.hash,
             });
-            let place =
-                tables::pair(tables::EXPORTS, &head.node, stretch.to.sequence.to_be_bytes());
+            let chain = &ledger.head.node;
+            let place = tables::pair(tables::EXPORTS, chain, stretch.to.sequence.to_be_bytes());
             let body = canonical::encode(&checkpoint);
             let order = self.host.identity.sign_order(CHECKPOINT, body).encode();
             let earlier: Option<ExportRecord> = self.view.peek(&place).await?;
@@ -86,6 +85,11 @@ impl Call {
             record.receipt = earlier.and_then(|earlier| earlier.receipt);
             self.view.write(place, record);
             orders.push(order);
+            if stretch.left_from.is_some() {
+                // A later ledger of the node is reported when all of this one is.
+                more = true;
+                break;
+            }
         }
         self.taint();
         // Refusals that were counted and have no row yet are on record before the next bundle.
@@ -96,26 +100,37 @@ impl Call {
         Ok(Checkpoints { orders, more })
     }
 
-    /// The row after which a bundle begins.
-    async fn export_from(&mut self, node: &str, after: Option<u64>) -> Result<Position, Refusal> {
+    /// The row after which a bundle begins; none for a ledger that was replaced and is with
+    /// headquarters whole.
+    async fn export_from(
+        &mut self,
+        ledger: &Ledger,
+        after: Option<u64>,
+    ) -> Result<Option<Position>, Refusal> {
         let cluster = self.host.identity.uri();
-        let place = tables::pair(tables::HELD, &cluster, node.as_bytes());
+        let place = tables::pair(tables::HELD, &cluster, ledger.node.as_bytes());
         let held: Option<HeldRecord> = self.view.peek(&place).await?;
-        let held = held.map_or(Position::default(), |held| Position {
-            sequence: held.sequence,
-            hash: held.hash,
-        });
+        let held = match held {
+            // A receipt for a later ledger is one for those before it.
+            Some(held) if held.incarnation > ledger.incarnation => return Ok(None),
+            Some(held) if held.incarnation == ledger.incarnation => {
+                Position { sequence: held.sequence, hash: held.hash }
+            }
+            _ => Position::default(),
+        };
+        // Headquarters names a row of the ledger that is written.
+        let after = after.filter(|_| ledger.incarnation == self.host.identity.incarnation);
         match after {
-            None => Ok(held),
+            None => Ok(Some(held)),
             Some(sequence) if sequence > held.sequence => {
                 let detail = "A bundle begins at the newest receipt or before it.";
                 Err(Refusal::invalid(detail).with("held", held.sequence.to_string()))
             }
-            Some(0) => Ok(Position::default()),
+            Some(0) => Ok(Some(Position::default())),
             Some(sequence) => {
-                let rows = self.view.rows(node, sequence - 1, 1).await?;
+                let rows = self.view.rows(&ledger.head.node, sequence - 1, 1).await?;
                 let row = rows.first().ok_or_else(damaged)?;
-                Ok(Position { sequence, hash: row.hash })
+                Ok(Some(Position { sequence, hash: row.hash }))
             }
         }
     }
@@ -123,10 +138,11 @@ impl Call {
     /// Follows the ledger from `from`, as far as one bundle takes it.
     async fn stretch(
         &mut self,
-        head: &Head,
+        ledger: &Ledger,
         from: Position,
         limit_bytes: u64,
     ) -> Result<Stretch, Refusal> {
+        let head = &ledger.head;
         let base = self.counters_at(&head.node, from).await?;
         // Without a base the counters in the middle are not known: such a ledger is not cut.
         let limit = if base.is_some() { limit_bytes } else { u64::MAX };
@@ -148,7 +164,8 @@ impl Call {
             }
         }
         stretch.take(&mut together, &mut taken, limit);
-        if stretch.left_from.is_none() {
+        let written = ledger.incarnation == self.host.identity.incarnation;
+        if stretch.left_from.is_none() && written {
             // Up to the end the store itself knows, also after a restore.
             stretch.at = self.all_counters().await?;
         }
@@ -195,7 +212,7 @@ impl Call {
 
     async fn make_checkpoint(
         &mut self,
-        node: &str,
+        ledger: &Ledger,
         from: Position,
         stretch: &Stretch,
     ) -> Result<Checkpoint, Refusal> {
@@ -203,8 +220,8 @@ impl Call {
         Ok(Checkpoint {
             version: VERSION,
             cluster: self.host.identity.uri(),
-            node: node.to_owned(),
-            incarnation: self.host.identity.incarnation,
+            node: ledger.node.clone(),
+            incarnation: ledger.incarnation,
             from,
             to: stretch.to,
             rows: stretch.to.sequence - from.sequence,

@@ -12,7 +12,7 @@ use mintmark_exchange::row::{Event, RowBody, Started};
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::TrustRoot;
 use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
-use mintmark_platform::anchor::{Anchor, Standing, compare};
+use mintmark_platform::anchor::Anchor;
 use mintmark_platform::{Mark, Platform};
 use mintmark_store::{
     AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Position, Snapshot, Store,
@@ -30,8 +30,8 @@ use crate::genesis::OpenError;
 use crate::host::{Host, Identity, Settings};
 use crate::messages::host_binding;
 use crate::outcomes::Outcomes;
+use crate::suspicion::{self, Suspicion};
 use crate::tables;
-use crate::transfers::imported_digests;
 use crate::types::Session;
 use crate::users::{LEAF_DAYS, leaf_validity};
 use crate::vault::Vault;
@@ -71,6 +71,9 @@ impl Custody {
     /// Opens a node: compares the store with its anchor, unseals the host's keys, and records the
     /// start.
     ///
+    /// A store that does not fit its anchor opens read-only: it answers, and nothing is written or
+    /// released. [`Self::suspicion`] says why.
+    ///
     /// # Errors
     ///
     /// See [`OpenError`]; nothing was changed then, and nothing serves.
@@ -78,26 +81,34 @@ impl Custody {
         let Parts { store, store_id, platform, time, settings } = parts;
         let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
         let view = View::new(&*store).await.map_err(OpenError::Refused)?;
-        catch_up(&*platform, &store_id, &*snapshot, &view).await?;
-        let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
         let record: Option<HostRecord> =
             view.peek(&host_place()).await.map_err(OpenError::Refused)?;
         let record = record.ok_or(OpenError::NotInitialised)?;
+        let epoch = record.epoch;
+        let suspicion =
+            suspicion::catch_up(&*platform, &store_id, epoch, &*snapshot, &view).await?;
+        let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
         let identity = identity_of(&record, &vault)?;
         let kept = kept(&*snapshot, &view, &identity.node).await?;
         let transit_ms_max = settings.max_transit_seconds.saturating_mul(1_000);
         let boot = next_boot(&view).await.map_err(OpenError::Refused)?;
         let dismissals = Dismissals::load(&view).await.map_err(OpenError::Refused)?;
-        let hook = AnchorHook { platform: Arc::clone(&platform), store_id };
+        let hook = AnchorHook { platform: Arc::clone(&platform), store_id, epoch };
+        let committer = match suspicion {
+            None => Committer::start(Arc::clone(&store), Box::new(hook)),
+            Some(_) => Committer::closed(),
+        };
         let host = Host {
-            committer: Committer::start(Arc::clone(&store), Box::new(hook)),
+            committer,
+            suspicion,
             store,
+            store_id,
             platform,
             clock: SiteClock::start(time, kept, transit_ms_max),
             vault,
             identity,
             boot,
-            epoch: FIRST_EPOCH,
+            epoch,
             escrows: Escrows::default(),
             claims: Claims::default(),
             outcomes: Outcomes::default(),
@@ -106,8 +117,10 @@ impl Custody {
         };
         let custody = Self { host: Arc::new(host) };
         let head = snapshot.position().head(&custody.host.identity.node);
-        custody.record_start(head.map_or(0, |head| head.sequence)).await?;
-        custody.close_all_due().await.map_err(OpenError::Refused)?;
+        if suspicion.is_none() {
+            custody.record_start(head.map_or(0, |head| head.sequence)).await?;
+            custody.close_all_due().await.map_err(OpenError::Refused)?;
+        }
         Ok(custody)
     }
 
@@ -126,6 +139,18 @@ impl Custody {
             return Err(dismissed());
         }
         Ok(call)
+    }
+
+    /// Why the host is read-only since its start; `None` for one that fits its anchor.
+    #[must_use]
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        self.host.suspicion
+    }
+
+    /// Whether nothing can be written, and so nothing released, until the host is started again.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.host.committer.is_poisoned()
     }
 
     /// Site time in milliseconds.
@@ -243,6 +268,7 @@ impl Custody {
 struct AnchorHook {
     platform: Arc<dyn Platform>,
     store_id: [u8; 16],
+    epoch: u64,
 }
 
 impl AfterCommit for AnchorHook {
@@ -254,38 +280,13 @@ impl AfterCommit for AnchorHook {
         if !remembered.is_empty() {
             self.platform.remember(remembered).map_err(failed)?;
         }
-        let anchor = Anchor::new(self.store_id, FIRST_EPOCH, mark_of(&position.mark()));
+        let anchor = Anchor::new(self.store_id, self.epoch, mark_of(&position.mark()));
         self.platform.advance(&anchor).map_err(failed)
     }
 }
 
 /// The first epoch; restores raise it.
 pub(crate) const FIRST_EPOCH: u64 = 1;
-
-/// Brings the anchor forward after a crash; refuses a store that was set back.
-async fn catch_up(
-    platform: &dyn Platform,
-    store_id: &[u8; 16],
-    snapshot: &dyn Snapshot,
-    view: &View,
-) -> Result<(), OpenError> {
-    let current = mark_of(&snapshot.position().mark());
-    let previous = mark_of(snapshot.previous());
-    let anchor = platform.anchor().map_err(OpenError::Platform)?.ok_or(OpenError::NoAnchor)?;
-    match compare(&anchor, store_id, FIRST_EPOCH, &current, &previous) {
-        Standing::Equal => Ok(()),
-        Standing::StoreAhead => {
-            tracing::info!("the host stopped between a commit and its anchor; catching up");
-            // The batch that was not anchored may have imported something: that is never forgotten.
-            let known = imported_digests(view).await.map_err(OpenError::Refused)?;
-            platform.remember(&known).map_err(OpenError::Platform)?;
-            let anchor = Anchor::new(*store_id, FIRST_EPOCH, current);
-            platform.advance(&anchor).map_err(OpenError::Platform)
-        }
-        Standing::StoreBehind => Err(OpenError::RollbackSuspected),
-        Standing::Different => Err(OpenError::AnotherHistory),
-    }
-}
 
 pub(crate) fn mark_of(mark: &mintmark_store::Mark) -> Mark {
     Mark { commit: mark.commit, heads_digest: mark.heads_digest, set_hash: mark.set_hash }
@@ -296,11 +297,11 @@ pub(crate) fn host_place() -> Key {
     Key::new(tables::HOST, b"host")
 }
 
-fn boot_place() -> Key {
+pub(crate) fn boot_place() -> Key {
     Key::new(tables::NUMBERS, b"boot")
 }
 
-async fn next_boot(view: &View) -> Result<u64, Refusal> {
+pub(crate) async fn next_boot(view: &View) -> Result<u64, Refusal> {
     let last: u64 = view.peek(&boot_place()).await?.unwrap_or(0);
     Ok(last + 1)
 }

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::custody::{Custody, FIRST_EPOCH, Parts, absent, host_place, mark_of};
 use crate::disk::{self, host::*};
 use crate::messages::host_binding;
+use crate::suspicion::Suspicion;
 use crate::tables;
 use crate::users::{IssuedUser, leaf_validity};
 use crate::vault::Vault;
@@ -50,15 +51,9 @@ pub enum OpenError {
     /// The second step was done already.
     #[error("the cluster's certificate is installed already")]
     Installed,
-    /// The platform has no anchor for the store.
-    #[error("ROLLBACK_SUSPECTED: the platform has no anchor for this store")]
-    NoAnchor,
-    /// The store is older than its anchor.
-    #[error("ROLLBACK_SUSPECTED: the store is older than the platform remembers; it is not served")]
-    RollbackSuspected,
-    /// The store has another history than its anchor.
-    #[error("ROLLBACK_SUSPECTED: the store has another history than the platform remembers")]
-    AnotherHistory,
+    /// The store does not fit its anchor, and what was asked for writes.
+    #[error("ROLLBACK_SUSPECTED: {0}")]
+    Suspected(Suspicion),
     /// Something in the store is not what it must be.
     #[error("the store is damaged: {0}; run `mintmark verify`")]
     Damaged(&'static str),
@@ -101,6 +96,7 @@ pub async fn prepare(
         cluster: cluster.to_string(),
         node: node.to_owned(),
         incarnation: u64::from_be_bytes(random::array()) >> 1,
+        epoch: FIRST_EPOCH,
         cluster_key: vault.seal(&host_binding("cluster"), key.to_pkcs8().expose()),
         request: request.clone(),
         installed: None,
@@ -144,6 +140,9 @@ pub async fn install(
         write_record(&parts.store, &parts.store_id, &*parts.platform, record, false).await?;
     }
     let custody = Custody::open(parts).await?;
+    if let Some(suspicion) = custody.suspicion() {
+        return Err(OpenError::Suspected(suspicion));
+    }
     let session = custody.own_session("init");
     let issued = custody.issue_user(session, "admin", name, csr, None, &[]).await;
     Ok((custody, issued.map_err(OpenError::Refused)?))
@@ -247,12 +246,13 @@ async fn write_record(
     if fresh {
         transaction.reads.push(absent(host_place()));
     }
+    let epoch = record.epoch;
     transaction.writes.push((host_place(), Some(disk::write(record))));
     let outcomes = store.commit(vec![transaction]).await.map_err(OpenError::Store)?;
     if !matches!(outcomes.first(), Some(mintmark_store::Outcome::Committed { .. })) {
         return Err(OpenError::Installed);
     }
     let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
-    let anchor = Anchor::new(*store_id, FIRST_EPOCH, mark_of(&snapshot.position().mark()));
+    let anchor = Anchor::new(*store_id, epoch, mark_of(&snapshot.position().mark()));
     platform.advance(&anchor).map_err(OpenError::Platform)
 }

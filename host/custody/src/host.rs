@@ -18,17 +18,21 @@ use crate::clock::SiteClock;
 use crate::dismissals::Dismissals;
 use crate::escrows::{Escrows, Start};
 use crate::outcomes::Outcomes;
+use crate::suspicion::Suspicion;
 use crate::types::Session;
 use crate::vault::Vault;
 
 /// One node of a cluster, running.
 pub(crate) struct Host {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) store_id: [u8; 16],
     pub(crate) committer: Committer,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) clock: SiteClock,
     pub(crate) vault: Vault,
     pub(crate) identity: Identity,
+    /// Set where the store does not fit its anchor: then nothing is written.
+    pub(crate) suspicion: Option<Suspicion>,
     /// Counts the starts of this store.
     pub(crate) boot: u64,
     /// Raised by each restore of the store.

@@ -70,7 +70,8 @@ impl Call {
         }
     }
 
-    /// Committed rows of `node` after `after`.
+    /// Committed rows of `node` after `after`; `<node>~<incarnation>` names one ledger of a node
+    /// that has several.
     ///
     /// # Errors
     ///
@@ -82,11 +83,12 @@ impl Call {
         limit_bytes: u32,
     ) -> Result<LedgerPage, Refusal> {
         self.check_reads_ledger()?;
-        if self.view.position().head(node).is_none() {
+        let chain = self.host.identity.chain_named(node);
+        if self.view.position().head(&chain).is_none() {
             return Err(Refusal::not_found("node"));
         }
         let limit = (limit_bytes as usize).clamp(64 << 10, 1 << 20);
-        let rows = self.view.rows(node, after, limit).await?;
+        let rows = self.view.rows(&chain, after, limit).await?;
         let end = rows.last().map(|row| (row.sequence, row.hash));
         let (sequence, hash) = end.unwrap_or((after, [0; 32]));
         let node = node.to_owned();

@@ -15,12 +15,16 @@
 //! | [`messages`], [`transfers`] | what crosses the gap |
 //! | [`pools`] | keys that somebody gave |
 //! | [`custody`], [`genesis`] | the running node, and how it begins |
+//! | `backups`, [`restoring`], `verify` | the store as a file and back, and whether it is right |
+//! | `suspicion` | whether the store is the one that the platform remembers |
 //!
 //! Nothing above this crate sees the store, and nothing below it knows what a key may do.
 
 pub mod approvals;
+mod backups;
 pub mod call;
 pub mod certificates;
+mod chains;
 mod checkpoints;
 mod claims;
 pub mod clock;
@@ -43,16 +47,20 @@ mod permit;
 pub mod plugins;
 pub mod pools;
 pub mod records;
+pub mod restoring;
 pub mod status;
+mod suspicion;
 mod tables;
 pub mod transfers;
 pub mod types;
 pub mod units;
 pub mod users;
 mod vault;
+mod verify;
 mod view;
 
 pub use approvals::{ApproversNow, Decided, PendingApproval};
+pub use backups::{Backup, LedgerReader, LedgerRows};
 pub use call::{Aborted, Call, Carry, CommitFailure};
 pub use clock::{ClockStatus, SystemTimeSource, TimeSource};
 pub use custody::{Custody, Parts, TlsIdentity};
@@ -64,6 +72,8 @@ pub use mintmark_crypto::SecretBytes;
 pub use mintmark_crypto::digest::sha256;
 pub use mintmark_pki::VerifiedCsr;
 pub use plugins::InstalledPlugin;
+pub use suspicion::Suspicion;
 pub use types::*;
 pub use units::{OpenAllotment, OpenUnit};
 pub use users::{Authenticated, IssuedUser};
+pub use verify::{VerifiedStore, VerifyError, verify};

@@ -37,6 +37,10 @@ pub struct HostStatus {
     pub clock_suspect: bool,
     /// Whether nothing can be written any more.
     pub read_only: bool,
+    /// The store's epoch: raised by each restore.
+    pub epoch: u64,
+    /// Why nothing can be written, with what to do; `None` where it can.
+    pub problem: Option<Refusal>,
     /// Versions of plugins.
     pub plugins: Vec<InstalledPlugin>,
     /// Known clusters.
@@ -105,7 +109,9 @@ impl Custody {
             heads: heads.collect(),
             site_time_ms: now.site_ms,
             clock_suspect: now.suspect,
-            read_only: host.committer.is_poisoned(),
+            read_only: self.is_read_only(),
+            epoch: host.epoch,
+            problem: self.is_read_only().then(|| host.cannot_write()),
             plugins: self.plugins().await?,
             peers: self.peers().await?,
         })

@@ -358,6 +358,11 @@ impl Call {
         if grant.product.origin == KeyOrigin::Pool {
             self.check_keys_are_here(&grant.entitlement).await?;
         }
+        if self.allotment_record(grant).await?.written_off {
+            let detail = "A restore wrote the units of this entitlement off; ask headquarters for \
+                          another one.";
+            return Err(Refusal::new(Reason::QuotaExhausted, detail));
+        }
         let escrow = self.escrow_of(grant).await?;
         let mut decided = self.began;
         let reservation = escrow.draw(|| {

@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::files::Folder;
 
 /// The store's file.
-const STORE: &str = "store.redb";
+pub(crate) const STORE: &str = "store.redb";
 /// The file of the store's id.
-const STORE_ID: &str = "store-id";
+pub(crate) const STORE_ID: &str = "store-id";
 /// The folder of compiled plugins: remade when it is lost.
 const CACHE: &str = "compiled";
 
@@ -131,7 +131,7 @@ fn dir(path: &std::path::Path) -> Result<Dir, Error> {
     Ok(Folder::open(path)?.into_dir())
 }
 
-fn read_id(data: &Folder) -> Result<[u8; 16], Error> {
+pub(crate) fn read_id(data: &Folder) -> Result<[u8; 16], Error> {
     let text = data.read(STORE_ID)?;
     let mut id = [0; 16];
     hex::decode_to_slice(text.trim_ascii(), &mut id).map_err(|_| {

@@ -7,8 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    approvals, audit, ca, clock, completions, device, directive, entitlement, identity, init,
-    outbox, plugin, pool, receipt, report, serve, status, stream, user, verify,
+    approvals, audit, backup, ca, clock, completions, device, directive, entitlement, identity,
+    init, ledger, outbox, platform, plugin, pool, receipt, report, restore, serve, status, stream,
+    user, verify,
 };
 use crate::context::Context;
 use crate::demo;
@@ -84,6 +85,16 @@ enum Command {
     /// Headquarters' streams of messages to its sites.
     #[command(subcommand)]
     Stream(stream::Command),
+    /// The whole store of a running host as one sealed file.
+    Backup(backup::Arguments),
+    /// Bring a backup back, offline: rehearse it, ask for approvals, carry it out.
+    Restore(restore::Arguments),
+    /// The secret of a node's platform, offline.
+    #[command(subcommand)]
+    Platform(platform::Command),
+    /// A host's ledger.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Walk a node's store, offline: every record and every row.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
@@ -133,6 +144,10 @@ impl Cli {
             Command::Approvals(command) => block_on(approvals::run(&desk, command)),
             Command::Clock(command) => block_on(clock::run(&desk, command)),
             Command::Stream(command) => block_on(stream::run(&desk, command)),
+            Command::Backup(arguments) => block_on(backup::run(&desk, arguments)),
+            Command::Restore(arguments) => block_on(restore::run(arguments)),
+            Command::Platform(command) => platform::run(&command),
+            Command::Ledger(command) => block_on(ledger::run(&desk, command)),
             Command::Verify(arguments) => block_on(verify::run(arguments)),
             Command::Demo(arguments) => block_on(demo::run(&desk, arguments)),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),

@@ -8,6 +8,7 @@ use mintmark_rpc::client::plugins::entitlement::audit_client::AuditClient;
 use mintmark_rpc::client::plugins::entitlement::entitlements_client::EntitlementsClient;
 use mintmark_rpc::client::{Connection, Failure, files};
 use mintmark_rpc::proto::admin::approvals_client::ApprovalsClient;
+use mintmark_rpc::proto::admin::backups_client::BackupsClient;
 use mintmark_rpc::proto::admin::clock_client::ClockClient;
 use mintmark_rpc::proto::admin::files_client::FilesClient;
 use mintmark_rpc::proto::admin::ledger_client::LedgerClient;
@@ -75,6 +76,11 @@ impl Client {
     /// Site time.
     pub(crate) fn clock(&self) -> ClockClient<Channel> {
         ClockClient::new(self.connection.channel())
+    }
+
+    /// The store and the ledger as files.
+    pub(crate) fn backups(&self) -> BackupsClient<Channel> {
+        BackupsClient::new(self.connection.channel())
     }
 
     /// What was sent to sites.

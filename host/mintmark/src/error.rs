@@ -54,6 +54,9 @@ pub(crate) enum Error {
     /// The store cannot be opened or made.
     #[error("{0}")]
     Store(#[from] mintmark_store::Error),
+    /// The store is not what it should be.
+    #[error("{0}")]
+    Verify(#[from] mintmark_custody::VerifyError),
     /// The plugins' runtime does not start.
     #[error("the plugins' runtime does not start: {0}")]
     Runtime(#[source] mintmark_runtime::Error),
@@ -105,6 +108,7 @@ impl Error {
                 Some("Check that the host runs, and address and server_name of the context file.")
             }
             Self::Exists(_) => Some("Choose another place, or move the file away."),
+            Self::Verify(_) => Some("Restore the newest backup: `mintmark restore --help`."),
             Self::Platform(mintmark_platform::Error::Locked) => {
                 Some("Another process has this node open; stop it first.")
             }

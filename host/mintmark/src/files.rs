@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, File, OpenOptions};
 
 use crate::error::Error;
 
@@ -100,11 +100,23 @@ impl Folder {
         self.put(name, content, Readers::Owner)
     }
 
+    /// Begins a file that is written piece by piece, readable by its owner alone. One that is
+    /// there is never replaced.
+    pub(crate) fn draft_of(self, name: &str) -> Result<Draft, Error> {
+        let path = self.path(name);
+        if self.has(name)? {
+            return Err(Error::Exists(path));
+        }
+        let draft = draft_name(name);
+        let file = self.open_draft(&draft, Readers::Owner).map_err(Error::file("write", &path))?;
+        Ok(Draft { file: Some(file), dir: self.dir, draft, name: name.to_owned(), path })
+    }
+
     /// Under another name first, so that a file is whole or not there.
     fn put(&self, name: &str, content: &[u8], readers: Readers) -> Result<PathBuf, Error> {
         let path = self.path(name);
         let name = plain(name)?;
-        let draft = format!(".{name}.{}", hex::encode(mintmark_crypto::random::array::<8>()));
+        let draft = draft_name(name);
         let written = self.draft(&draft, content, readers).and_then(|()| {
             self.dir.rename(&draft, &self.dir, name)?;
             self.dir.open(".")?.sync_all()
@@ -118,6 +130,12 @@ impl Folder {
     }
 
     fn draft(&self, name: &str, content: &[u8], readers: Readers) -> std::io::Result<()> {
+        let mut file = self.open_draft(name, readers)?;
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
+    fn open_draft(&self, name: &str, readers: Readers) -> std::io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -128,10 +146,50 @@ impl Folder {
                 Readers::Owner => 0o600,
             });
         }
-        let mut file = self.dir.open_with(name, &options)?;
-        file.write_all(content)?;
-        file.sync_all()
+        self.dir.open_with(name, &options)
     }
+}
+
+/// A file that is being written, under another name until it is whole.
+pub(crate) struct Draft {
+    /// `None` once it is closed.
+    file: Option<File>,
+    dir: Dir,
+    draft: String,
+    name: String,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Writes what comes next.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(bytes).map_err(Error::file("write", &self.path))
+    }
+
+    /// The file is whole: from now on it is there.
+    pub(crate) fn finish(mut self) -> Result<PathBuf, Error> {
+        let Some(file) = self.file.take() else { return Ok(self.path.clone()) };
+        let finished = file.sync_all().and_then(|()| {
+            // Another process may have written one meanwhile; that one stays.
+            self.dir.hard_link(&self.draft, &self.dir, &self.name)?;
+            self.dir.open(".")?.sync_all()
+        });
+        finished.map_err(Error::file("write", &self.path))?;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.file = None;
+        // Either the file has its own name by now, or it is of no use.
+        let _ = self.dir.remove_file(&self.draft);
+    }
+}
+
+fn draft_name(name: &str) -> String {
+    format!(".{name}.{}", hex::encode(mintmark_crypto::random::array::<8>()))
 }
 
 /// Reads a file that the command line names.

@@ -18,6 +18,7 @@ mod init;
 mod keys;
 mod output;
 mod pem;
+mod restoring;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

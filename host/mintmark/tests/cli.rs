@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says at once what did not hold")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 fn mintmark(place: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintmark"));
@@ -113,22 +114,208 @@ fn a_node_begins_with_the_roots_answer_and_not_before() {
     assert!(shown.contains("anchor   equal"), "{shown}");
 }
 
-#[test]
-fn r1_a_store_that_was_set_back_is_not_served() {
-    let place = tempfile::tempdir().unwrap();
-    let place = place.path();
+/// A node that serves until it is dropped.
+struct Serving {
+    child: Child,
+    /// What it said when clients could connect.
+    line: serde_json::Value,
+}
+
+impl Serving {
+    fn start(place: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mintmark"));
+        command.current_dir(place).args(["serve", "--config", "config.toml", "--stop-with-stdin"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        // The configuration takes any free port; the admin's context has to know which.
+        let context = std::fs::read_to_string(place.join("anna.context.toml")).unwrap();
+        let rest = context.split_once('\n').unwrap().1;
+        assert!(context.starts_with("address"), "{context}");
+        let context = format!("address = {}\n{rest}", line["listening"]);
+        std::fs::write(place.join("anna.context.toml"), context).unwrap();
+        Self { child, line }
+    }
+
+    fn stop(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Where a test failed; one that was stopped is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A node whose first admin is anna, stopped.
+fn installed() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
     std::fs::write(place.join("config.toml"), CONFIG).unwrap();
     done(place, &["ca", "init", "--organization", "acme", "--out", "root"]);
     done(place, &["init", "--config", "config.toml"]);
-    let backup = std::fs::read(place.join("data/store.redb")).unwrap();
     done(place, &["user", "key", "anna"]);
     done(place, &SIGN);
     done(place, &INSTALL);
-    std::fs::write(place.join("data/store.redb"), backup).unwrap();
+    folder
+}
+
+const ANNA: [&str; 2] = ["--context", "anna.context.toml"];
+
+/// The arguments of a command in anna's name.
+fn anna<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    ANNA.iter().chain(arguments).copied().collect()
+}
+
+#[test]
+fn r5_a_store_that_was_set_back_is_served_read_only_and_says_so() {
+    let folder = installed();
+    let place = folder.path();
+    let older = std::fs::read(place.join("data/store.redb")).unwrap();
+    Serving::start(place).stop();
+    std::fs::write(place.join("data/store.redb"), older).unwrap();
     let shown = done(place, &["verify", "--config", "config.toml"]);
     assert!(shown.contains("ROLLBACK_SUSPECTED"), "{shown}");
-    let (_, text) = failed(place, &["serve", "--config", "config.toml"]);
-    assert!(text.contains("ROLLBACK_SUSPECTED"), "{text}");
+
+    let node = Serving::start(place);
+    assert_eq!(node.line["read_only"], true);
+    let shown = done(place, &anna(&["status"]));
+    assert!(shown.contains("ROLLBACK_SUSPECTED") && shown.contains("mintmark restore"), "{shown}");
+    let shown = done(place, &anna(&["ledger", "export", "--out", "rows"]));
+    assert!(shown.contains("rows"), "{shown}");
+    for refused in [
+        &["user", "issue", "--role", "admin", "--name", "anna", "--csr", "anna.csr.pem"][..],
+        &["backup", "--out", "backup"],
+    ] {
+        let (code, text) = failed(place, &anna(refused));
+        assert_eq!(code, 1);
+        assert!(text.contains("ROLLBACK_SUSPECTED"), "{text}");
+    }
+    node.stop();
+    let shown = done(place, &["verify", "--config", "config.toml"]);
+    assert!(shown.contains("store behind"), "nothing was written: {shown}");
+}
+
+/// Restores `backup` with anna's approval.
+fn restored(place: &Path, backup: &str) {
+    let restore = ["restore", backup, "--config", "config.toml"];
+    let shown = done(place, &[&restore[..], &["--request-out", "request"]].concat());
+    assert!(shown.contains("Nothing was changed"), "{shown}");
+    let sign = ["approvals", "sign", "--request", "request", "--key", "anna.key.pem"];
+    done(place, &[&sign[..], &["--out", "approval"]].concat());
+    let carry_out = ["--request", "request", "--approval", "approval"];
+    let shown = done(place, &[&restore[..], &carry_out].concat());
+    assert!(shown.contains("Nothing is written off"), "{shown}");
+    // Its approvals are used up.
+    let (code, text) = failed(place, &[&restore[..], &carry_out].concat());
+    assert_eq!(code, 1);
+    assert!(text.contains("not approved"), "{text}");
+}
+
+/// The node serves, in this epoch.
+fn serves_in_epoch(place: &Path, epoch: u64) {
+    let node = Serving::start(place);
+    assert_eq!(node.line["read_only"], false);
+    let shown = done(place, &anna(&["status"]));
+    assert!(shown.contains(&format!("epoch {epoch}")), "{shown}");
+    node.stop();
+    let shown = done(place, &["verify", "--config", "config.toml"]);
+    assert!(shown.contains("equal"), "{shown}");
+}
+
+#[test]
+fn s13_a_backup_is_rehearsed_approved_and_restored_here_and_on_other_hardware() {
+    let folder = installed();
+    let place = folder.path();
+    let node = Serving::start(place);
+    done(place, &anna(&["backup", "--out", "backup"]));
+    let rehearse = ["restore", "backup", "--config", "config.toml", "--verify"];
+    let shown = done(place, &rehearse);
+    assert!(shown.contains("can be restored"), "while the node runs: {shown}");
+    node.stop();
+    let left = |place: &Path| std::fs::read_dir(place).unwrap().count();
+    let before = left(place);
+    let backup = std::fs::read(place.join("backup")).unwrap();
+    std::fs::write(place.join("cut"), &backup[..backup.len() - 1]).unwrap();
+    let (_, text) = failed(place, &["restore", "cut", "--config", "config.toml", "--verify"]);
+    assert!(text.contains("does not end with its last chunk"), "{text}");
+    assert_eq!(left(place), before + 1, "a rehearsal leaves nothing behind");
+
+    done(place, &["user", "key", "recovery", "--sealing"]);
+    let escrow = ["platform", "escrow", "--config", "config.toml", "--out", "escrow"];
+    done(place, &[&escrow[..], &["--to", "recovery.sealing.csr.pem"]].concat());
+    std::fs::remove_file(place.join("data/store.redb")).unwrap();
+    restored(place, "backup");
+    serves_in_epoch(place, 2);
+
+    // Both directories are lost.
+    for lost in ["data", "platform"] {
+        std::fs::remove_dir_all(place.join(lost)).unwrap();
+    }
+    let recover = ["platform", "recover", "--config", "config.toml", "--escrow", "escrow"];
+    done(place, &[&recover[..], &["--key", "recovery.sealing.key.pem"]].concat());
+    restored(place, "backup");
+    serves_in_epoch(place, 2);
+    // The store that was replaced is kept.
+    restored(place, "backup");
+    let kept = std::fs::read_dir(place.join("data")).unwrap();
+    let kept = kept.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("store.before-epoch-")
+    });
+    assert_eq!(kept.count(), 1);
+    serves_in_epoch(place, 3);
+}
+
+#[test]
+fn s9_a_second_process_on_the_same_data_is_refused_at_once() {
+    let folder = installed();
+    let place = folder.path();
+    let node = Serving::start(place);
+    for second in [
+        &["serve", "--config", "config.toml"][..],
+        &["verify", "--config", "config.toml"],
+        &["restore", "backup", "--config", "config.toml", "--request-out", "request"],
+    ] {
+        let began = std::time::Instant::now();
+        let (code, text) = failed(place, second);
+        assert_eq!(code, 1);
+        assert!(text.contains("in use") && text.contains("stop it first"), "{text}");
+        assert!(began.elapsed().as_millis() < 1_000, "{second:?}");
+    }
+    node.stop();
+}
+
+#[test]
+fn s8_a_store_that_is_missing_cut_or_another_nodes_is_refused_by_name_and_never_made() {
+    let folder = installed();
+    let place = folder.path();
+    let file = place.join("data/store.redb");
+    let whole = std::fs::read(&file).unwrap();
+    let serve = ["serve", "--config", "config.toml"];
+    let refused = |what: &str| {
+        let (code, text) = failed(place, &serve);
+        assert_eq!(code, 1);
+        assert!(text.contains(what), "{text}");
+    };
+    std::fs::remove_file(&file).unwrap();
+    refused("there is no store");
+    assert!(!file.exists(), "nothing is made in its place");
+    std::fs::write(&file, b"").unwrap();
+    refused("the file is empty");
+    std::fs::write(&file, &whole[..whole.len() - 4096]).unwrap();
+    refused("damaged");
+    let other = installed();
+    std::fs::copy(other.path().join("data/store.redb"), &file).unwrap();
+    refused("another store");
+    std::fs::copy(other.path().join("data/store-id"), place.join("data/store-id")).unwrap();
+    refused("secret does not fit");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `anchor` | two slots, written in turn (layout in `slot.rs`) |
 //! | `memory` | digests, appended only (layout in `memory.rs`) |
 
+mod escrow;
 mod file;
 mod memory;
 mod slot;
@@ -17,6 +18,7 @@ mod slot;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
+use mintmark_crypto::hpke::RecipientKey;
 use mintmark_crypto::{Secret, hkdf};
 
 use self::{memory::Memory, slot::Slots};
@@ -46,11 +48,31 @@ struct State {
 impl EmulatedPlatform {
     /// Makes a new platform with a secret of its own; refuses if there is one.
     pub fn create(dir: &Dir) -> Result<Self, Error> {
+        Self::create_with(dir, &Secret::random())
+    }
+
+    /// Makes a platform on other hardware with the secret of one that is lost; refuses if there is
+    /// one. It has anchored nothing and remembers nothing: only a restore makes a store of it.
+    pub fn recover(dir: &Dir, escrow: &[u8], key: &RecipientKey) -> Result<Self, Error> {
+        Self::create_with(dir, &escrow::open(escrow, key)?)
+    }
+
+    /// The platform's secret, sealed to a recovery key that is kept offline
+    /// (SubjectPublicKeyInfo in DER).
+    pub fn escrow(&self, recovery_key: &[u8]) -> Result<Vec<u8>, Error> {
+        escrow::seal(&self.secret, recovery_key)
+    }
+
+    /// The sealing secret of the platform in a directory that another process may have open.
+    pub fn sealing_secret_in(dir: &Dir) -> Result<Secret<32>, Error> {
+        Ok(key(&file::read_secret(dir, SECRET_FILE)?, SEALING_LABEL))
+    }
+
+    fn create_with(dir: &Dir, secret: &Secret<32>) -> Result<Self, Error> {
         file::check_absent(dir, SECRET_FILE)?;
-        let secret = Secret::random();
         // The secret comes last: without it, whatever an interrupted creation has left is nothing,
         // and is written over.
-        file::replace(dir, ANCHOR_FILE, &slot::fresh(&key(&secret, ANCHOR_LABEL)))?;
+        file::replace(dir, ANCHOR_FILE, &slot::fresh(&key(secret, ANCHOR_LABEL)))?;
         file::replace(dir, MEMORY_FILE, &[])?;
         file::create(dir, SECRET_FILE, secret.expose())?;
         file::sync_dir(dir)?;

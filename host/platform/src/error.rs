@@ -20,6 +20,9 @@ pub enum Error {
     /// A part of the platform's state is not what was written, or belongs to another secret.
     #[error("the platform's {0} is not authentic")]
     Corrupt(Part),
+    /// The escrow of a secret does not open with this key, or can't be made for it.
+    #[error("the escrow of the platform's secret does not open with this key")]
+    Escrow,
     /// The anchor was asked to go back, or to another history.
     #[error("the anchor does not go back")]
     Backwards,

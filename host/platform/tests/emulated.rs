@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use cap_std::{ambient_authority, fs::Dir};
+use mintmark_crypto::hpke::{RecipientKey, Suite};
 use mintmark_platform::{Anchor, Error, Part, Platform, emulated::EmulatedPlatform};
 
 const SLOT_OFFSETS: [usize; 2] = [0, 4096];
@@ -280,4 +281,46 @@ fn r5_a_memory_that_lost_or_changed_what_the_anchor_covers_is_called_corrupt() {
         assert_eq!(machine.refusal(), Some(Error::Corrupt(Part::Memory)));
         assert_eq!(machine.dir.read("memory").unwrap(), content, "evidence is kept");
     }
+}
+
+#[test]
+fn s13_an_escrow_brings_the_secret_to_other_hardware_and_nothing_else() {
+    let machine = Machine::new();
+    let key = RecipientKey::generate(Suite::P256Sha256Aes256Gcm);
+    let escrow = machine.run(|platform| {
+        platform.remember(&[[1; 32]]).unwrap();
+        platform.advance(&anchor(5)).unwrap();
+        platform.escrow(key.public_key_info()).unwrap()
+    });
+    let secret =
+        |machine: &Machine| machine.run(|platform| *platform.sealing_secret().unwrap().expose());
+    let other = Machine::empty();
+    EmulatedPlatform::recover(&other.dir, &escrow, &key).unwrap();
+    assert_eq!(secret(&other), secret(&machine));
+    assert_eq!(other.anchored_commit(), None, "it has anchored nothing");
+    other.run(|platform| assert!(!platform.remembers(&[1; 32])));
+    // Not over a platform that is there.
+    let again = EmulatedPlatform::recover(&machine.dir, &escrow, &key).err();
+    assert_eq!(again, Some(Error::Exists));
+    assert_eq!(machine.anchored_commit(), Some(5));
+}
+
+#[test]
+fn an_escrow_opens_whole_and_with_its_key_alone() {
+    let machine = Machine::new();
+    let key = RecipientKey::generate(Suite::P256Sha256Aes256Gcm);
+    let escrow = machine.run(|platform| platform.escrow(key.public_key_info()).unwrap());
+    let refused = |escrow: &[u8], key: &RecipientKey| {
+        EmulatedPlatform::recover(&Machine::empty().dir, escrow, key).err()
+    };
+    let other = RecipientKey::generate(Suite::P256Sha256Aes256Gcm);
+    assert_eq!(refused(&escrow, &other), Some(Error::Escrow));
+    for at in 0..escrow.len() {
+        assert_eq!(refused(&escrow[..at], &key), Some(Error::Escrow), "cut at {at}");
+        let mut edited = escrow.clone();
+        edited[at] ^= 1;
+        assert_eq!(refused(&edited, &key), Some(Error::Escrow), "byte {at}");
+    }
+    assert_eq!(refused(&[&escrow[..], &[0]].concat(), &key), Some(Error::Escrow));
+    assert!(machine.run(|platform| platform.escrow(b"no key").is_err()));
 }

@@ -56,13 +56,20 @@ impl Front {
         }
     }
 
-    async fn serve(mut self, request: Request<Body>) -> Response<Body> {
+    async fn serve(self, request: Request<Body>) -> Response<Body> {
         let caller = match Caller::of(request.extensions()) {
             Ok(caller) => caller.clone(),
             Err(status) => return status.into_http(),
         };
         let path = request.uri().path().to_owned();
-        match self.admit(&caller, &path).await {
+        let host = self.host.clone();
+        let response = self.route(caller, &path, request).await;
+        host.notice().await;
+        response
+    }
+
+    async fn route(mut self, caller: Caller, path: &str, request: Request<Body>) -> Response<Body> {
+        match self.admit(&caller, path).await {
             Ok((place, Target::Host)) => {
                 let Ok(response) = self.routes.call(request).await;
                 response.map(|body| Body::new(Held { body, _place: place }))

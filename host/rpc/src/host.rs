@@ -24,11 +24,13 @@ pub(crate) struct Host {
 struct Health {
     reporter: HealthReporter,
     plugins: BTreeSet<String>,
+    read_only: bool,
 }
 
 /// The host's own services, as health names them.
 const SERVICES: &[&str] = &[
     "mintmark.admin.v1.Approvals",
+    "mintmark.admin.v1.Backups",
     "mintmark.admin.v1.Clock",
     "mintmark.admin.v1.Files",
     "mintmark.admin.v1.Outbox",
@@ -39,9 +41,15 @@ const SERVICES: &[&str] = &[
     "mintmark.admin.v1.Users",
 ];
 
+/// Of these, what a read-only host serves.
+const READING: &[&str] = &["mintmark.admin.v1.Status"];
+
+/// The name under which health speaks of the host as a whole.
+const WHOLE_HOST: &str = "";
+
 impl Host {
     pub(crate) fn new(custody: Custody, runtime: Runtime, reporter: HealthReporter) -> Self {
-        let health = Health { reporter, plugins: BTreeSet::new() };
+        let health = Health { reporter, plugins: BTreeSet::new(), read_only: false };
         Self { custody, runtime, catalogue: Arc::default(), health: Arc::new(Mutex::new(health)) }
     }
 
@@ -52,17 +60,32 @@ impl Host {
         let descriptors = active.iter().map(|plugin| plugin.descriptors());
         self.catalogue.store(Arc::new(catalogue(descriptors)));
         let services = active.iter().flat_map(|plugin| plugin.services());
+        health.read_only = self.custody.is_read_only();
         health.report(services.map(str::to_owned).collect()).await;
+    }
+
+    /// Tells health when the host has become read-only. It never becomes anything else before it
+    /// is started again.
+    pub(crate) async fn notice(&self) {
+        if self.custody.is_read_only() && !self.health.lock().await.read_only {
+            self.refresh().await;
+        }
     }
 }
 
 impl Health {
     async fn report(&mut self, plugins: BTreeSet<String>) {
+        let status = match self.read_only {
+            false => ServingStatus::Serving,
+            true => ServingStatus::NotServing,
+        };
         for service in SERVICES {
-            self.reporter.set_service_status(*service, ServingStatus::Serving).await;
+            let reads = READING.contains(service);
+            let status = if reads { ServingStatus::Serving } else { status };
+            self.reporter.set_service_status(*service, status).await;
         }
-        for service in &plugins {
-            self.reporter.set_service_status(service, ServingStatus::Serving).await;
+        for service in plugins.iter().map(String::as_str).chain([WHOLE_HOST]) {
+            self.reporter.set_service_status(service, status).await;
         }
         for gone in self.plugins.difference(&plugins) {
             self.reporter.set_service_status(gone, ServingStatus::NotServing).await;

@@ -11,6 +11,8 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Approvals/Decide", &[Admin]),
     ("/mintmark.admin.v1.Approvals/ListApprovals", &[Admin, Operator, Auditor]),
     ("/mintmark.admin.v1.Approvals/ShowApprovers", &[Admin, Operator, Auditor]),
+    ("/mintmark.admin.v1.Backups/Backup", &[Admin]),
+    ("/mintmark.admin.v1.Backups/ReadLedger", &[Admin, Auditor]),
     ("/mintmark.admin.v1.Clock/AcknowledgeClock", &[Admin]),
     ("/mintmark.admin.v1.Clock/LowerClock", &[Admin]),
     ("/mintmark.admin.v1.Clock/ShowClock", &[Admin, Operator, Auditor]),

@@ -1,6 +1,7 @@
 //! The host's own services: parse, call custody or the runtime, convert. They decide nothing.
 
 mod approvals;
+mod backups;
 mod clock;
 mod files;
 mod ledger;
@@ -20,10 +21,10 @@ use crate::{
     host::Host,
     limits,
     proto::admin::{
-        approvals_server::ApprovalsServer, clock_server::ClockServer, files_server::FilesServer,
-        ledger_server::LedgerServer, outbox_server::OutboxServer, peers_server::PeersServer,
-        plugins_server::PluginsServer, pools_server::PoolsServer, status_server::StatusServer,
-        users_server::UsersServer,
+        approvals_server::ApprovalsServer, backups_server::BackupsServer,
+        clock_server::ClockServer, files_server::FilesServer, ledger_server::LedgerServer,
+        outbox_server::OutboxServer, peers_server::PeersServer, plugins_server::PluginsServer,
+        pools_server::PoolsServer, status_server::StatusServer, users_server::UsersServer,
     },
     reflection::Reflection,
 };
@@ -49,6 +50,7 @@ pub(crate) fn routes(host: &Host, health: HealthServer<impl Health>) -> Routes {
         .add_service(bounded!(OutboxServer, host.clone()))
         .add_service(bounded!(ApprovalsServer, host.clone()))
         .add_service(bounded!(PoolsServer, host.clone()))
+        .add_service(bounded!(BackupsServer, host.clone()))
         .add_service(bounded!(ClockServer, host.clone()))
         .add_service(bounded!(LedgerServer, host.clone()))
         .prepare()

@@ -90,7 +90,7 @@ pub enum CommitError {
 pub struct Committer(Arc<Handle>);
 
 struct Handle {
-    /// `None` only while the last handle is dropped.
+    /// `None` while the last handle is dropped, and where nothing is to be committed.
     queue: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     status: Arc<Status>,
@@ -123,6 +123,12 @@ impl Committer {
             status.poisoned.store(true, Ordering::Release);
         }
         Self(Arc::new(Handle { queue: Some(queue), thread, status }))
+    }
+
+    /// A committer that commits nothing, for a store that is only read.
+    pub fn closed() -> Self {
+        let status = Status { poisoned: AtomicBool::new(true), batches: AtomicU64::new(0) };
+        Self(Arc::new(Handle { queue: None, thread: None, status: Arc::new(status) }))
     }
 
     /// Hands `transaction` over and waits until it is durable and anchored.

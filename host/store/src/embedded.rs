@@ -3,12 +3,13 @@
 //! Beneath is redb, whose checksums find accidents; authenticity, and so all that is said about
 //! attackers, comes from the sealing. A commit is two-phase and synced before it is answered.
 
-mod codec;
+pub(crate) mod codec;
 #[cfg(test)]
 mod faults;
 mod file;
 mod guard;
 mod medium;
+mod restore;
 mod snapshot;
 mod space;
 

@@ -84,6 +84,15 @@ pub enum Damage {
         /// The sequence that the head states.
         sequence: u64,
     },
+    /// A chunk of a backup that does not open in its place, or holds what is no entry.
+    #[error("chunk {number} of the backup is not authentic")]
+    BackupChunk {
+        /// The number of the chunk, from 0.
+        number: u64,
+    },
+    /// A backup that ends before its last chunk, or goes on after it.
+    #[error("the backup does not end with its last chunk")]
+    BackupEnd,
     /// The live records are not those that were committed: one was removed, added or set back.
     #[error("the records are not those that were committed")]
     SetHash,

@@ -7,11 +7,13 @@
 //!   how it asks for a change: all or nothing, refused if anything it read has changed.
 //! - [`Committer`] is the one way to commit while the host serves: it gathers what waits, commits
 //!   it with one sync, lets a hook anchor the new position, and only then answers.
+//! - [`BackupWriter`] turns a snapshot into a sealed file, [`Embedded::restore`] that into a store.
 //! - [`Embedded`] keeps everything, sealed, in one file; [`Memory`] keeps nothing, for tests.
 //!
 //! Values come back in buffers that are zeroised. On disk, every value and row is sealed under a
 //! key of its own; which bytes are where is in `FORMAT.md`.
 
+mod backup;
 mod committer;
 mod decide;
 mod embedded;
@@ -25,6 +27,7 @@ mod set_hash;
 mod transaction;
 mod walk;
 
+pub use crate::backup::{BackupHeader, BackupReader, BackupWriter};
 pub use crate::committer::{
     AfterCommit, BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, CommitError, Committed, Committer,
     NotAnchored, Unanchored,

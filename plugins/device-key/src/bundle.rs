@@ -17,6 +17,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) node: String,
+    /// The node and the number of its ledger, as the host reads them.
+    pub(crate) ledger: String,
     /// The row before the first one.
     pub(crate) after: u64,
     /// The last row and its hash.
@@ -47,6 +49,7 @@ impl Plan {
 impl Stretch {
     fn of(checkpoint: Checkpoint) -> Self {
         Self {
+            ledger: format!("{}~{}", checkpoint.node, checkpoint.incarnation),
             node: checkpoint.node,
             after: checkpoint.from.sequence,
             last: checkpoint.to.sequence.max(checkpoint.from.sequence),
@@ -166,7 +169,8 @@ mod tests {
     #[test]
     fn the_tampering_component_leaves_out_exactly_one_row() {
         for (after, last) in [(0, 1), (0, 5), (7, 20)] {
-            let stretch = Stretch { node: String::new(), after, last, last_hash: [0; 32] };
+            let (node, ledger) = (String::new(), String::new());
+            let stretch = Stretch { node, ledger, after, last, last_hash: [0; 32] };
             let left_out = (after + 1..=last).filter(|row| !stretch.includes(*row)).count();
             assert_eq!(left_out, 1, "{after} to {last}");
         }

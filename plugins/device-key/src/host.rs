@@ -192,7 +192,7 @@ pub(crate) fn close(entitlement: &str) -> Result<(ClosingStatement, Sealed), Sta
 fn write_stretch(writer: &mut Writer, stretch: &Stretch) -> Result<(), Error> {
     let mut at = stretch.after;
     while at < stretch.last {
-        let page = ledger::read(&stretch.node, at, RANGE_BYTES)?;
+        let page = ledger::read(&stretch.ledger, at, RANGE_BYTES)?;
         let mut frames = Vec::new();
         let reached = stretch
             .frame(at, &page.rows, &mut frames)

@@ -214,6 +214,11 @@ impl TestHost {
         &self.approvers
     }
 
+    /// The same people, who outlive the host.
+    pub fn voters(&self) -> Arc<[Voter]> {
+        Arc::clone(&self.approvers)
+    }
+
     /// Two people agree to what a call was refused for: the same call succeeds then.
     ///
     /// # Panics

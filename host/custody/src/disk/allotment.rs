@@ -17,6 +17,9 @@ pub(crate) struct AllotmentRecord {
     pub(crate) receipted_drawn: u64,
     /// Site time at which reservations stop without a further receipt.
     pub(crate) receipt_due: u64,
+    /// Set where a restore wrote units off: no number of it is ever drawn again, since any may have
+    /// been drawn after the backup.
+    pub(crate) written_off: bool,
     /// What directives changed of the grant's terms.
     pub(crate) orders: OrdersRecord,
     /// Site time at which it was closed.

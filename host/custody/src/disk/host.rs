@@ -9,6 +9,8 @@ pub(crate) struct HostRecord {
     pub(crate) cluster: String,
     pub(crate) node: String,
     pub(crate) incarnation: u64,
+    /// Raised by each restore, in the store and in its anchor.
+    pub(crate) epoch: u64,
     /// Private key of the cluster CA, sealed.
     pub(crate) cluster_key: Vec<u8>,
     /// The request for the cluster CA's certificate.

@@ -103,12 +103,13 @@ impl Call {
 
     /// Whether this node's own ledger has the row that headquarters holds.
     pub(crate) async fn check_own_head(&mut self, held: &HeadRef) -> Result<(), Refusal> {
-        let own = held.node == self.host.identity.node
-            && held.incarnation == self.host.identity.incarnation;
-        if !own || held.sequence == 0 {
+        if held.node != self.host.identity.node || held.sequence == 0 {
             return Ok(());
         }
-        let rows = self.view.rows(&held.node, held.sequence - 1, 1).await?;
+        // Also of a ledger that a restore has replaced: a row that this store has lost, or a
+        // ledger that it never had, is another copy's.
+        let chain = self.host.identity.chain_of_ledger(&held.node, held.incarnation);
+        let rows = self.view.rows(&chain, held.sequence - 1, 1).await?;
         if rows.first().is_some_and(|row| row.hash == held.hash) {
             return Ok(());
         }

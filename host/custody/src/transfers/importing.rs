@@ -203,6 +203,7 @@ impl Call {
             receipted_drawn: 0,
             receipt_due: self.latest_ms().saturating_add(seconds.saturating_mul(1_000)),
             orders: OrdersRecord::default(),
+            written_off: false,
         };
         self.view.write(tables::pair(tables::ALLOTMENTS, &plugin, &grant.entitlement), record);
         let nothing = Held { drawn: 0, units: vec![0; grant.terms.rates.len()] };
@@ -239,6 +240,6 @@ pub(crate) async fn imported_digests(view: &View) -> Result<Vec<[u8; 32]>, Refus
 }
 
 /// What the platform remembers of an entitlement, for ever.
-fn remembered(entitlement: &str) -> [u8; 32] {
+pub(crate) fn remembered(entitlement: &str) -> [u8; 32] {
     sha256(&mintmark_crypto::framed("mintmark imported entitlement v1", &[entitlement.as_bytes()]))
 }

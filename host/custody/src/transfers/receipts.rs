@@ -181,7 +181,8 @@ impl Call {
         head: &HeadRef,
         order: &SignedOrder,
     ) -> Result<Vec<String>, Refusal> {
-        let place = tables::pair(tables::EXPORTS, &head.node, head.sequence.to_be_bytes());
+        let chain = self.host.identity.chain_of_ledger(&head.node, head.incarnation);
+        let place = tables::pair(tables::EXPORTS, &chain, head.sequence.to_be_bytes());
         let export: Option<ExportRecord> = self.read(&place).await?;
         let mut export = export.filter(|export| export.hash == head.hash).ok_or_else(|| {
             let detail = "The receipt is for a bundle that this host did not export.";
@@ -192,7 +193,8 @@ impl Call {
         self.view.write(place, export.clone());
         let own = tables::pair(tables::HELD, &self.host.identity.uri(), head.node.as_bytes());
         let held: Option<HeldRecord> = self.read(&own).await?;
-        if held.is_none_or(|held| held.sequence < head.sequence) {
+        let present = (head.incarnation, head.sequence);
+        if held.is_none_or(|held| (held.incarnation, held.sequence) < present) {
             self.view.write(own, held_record(head));
         }
         let mut renewed = Vec::new();

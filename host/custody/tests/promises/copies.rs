@@ -1,75 +1,15 @@
 //! Rollback and clones, with a store and a platform on a real disk that are copied.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use cap_std::{ambient_authority, fs::Dir};
-use mintmark_custody::OpenError;
+use futures_executor::block_on;
+use mintmark_custody::Suspicion;
 use mintmark_exchange::directive::Change;
-use mintmark_platform::Platform;
-use mintmark_platform::emulated::EmulatedPlatform;
+use mintmark_model::Reason;
 use mintmark_sdk_testing::sdk::ledger;
-use mintmark_sdk_testing::{Device, Hardware, NODE, Office, TestHost, World};
-use mintmark_store::{Embedded, Identity};
-use tempfile::TempDir;
+use mintmark_sdk_testing::{Device, Office, TestHost, World};
 
 use crate::bench::{Bench, Line, import, import_receipt};
 use crate::directives::{import_directive, order};
-
-const FILE: &str = "store";
-const STORE_ID: [u8; 16] = [7; 16];
-
-/// A data directory and a platform's directory.
-struct Disk {
-    data: TempDir,
-    platform: TempDir,
-}
-
-impl Disk {
-    fn empty() -> Self {
-        Self { data: tempfile::tempdir().unwrap(), platform: tempfile::tempdir().unwrap() }
-    }
-
-    fn create(&self) -> Hardware {
-        let platform = EmulatedPlatform::create(&open(&self.platform)).unwrap();
-        let sealing = platform.sealing_secret().unwrap();
-        let identity = Identity::new(STORE_ID, NODE);
-        let store = Embedded::create(&open(&self.data), FILE, &identity, &sealing).unwrap();
-        Hardware { store: Arc::new(store), store_id: STORE_ID, platform: Arc::new(platform) }
-    }
-
-    fn open(&self) -> Hardware {
-        let platform = EmulatedPlatform::open(&open(&self.platform)).unwrap();
-        let sealing = platform.sealing_secret().unwrap();
-        let identity = Identity::new(STORE_ID, NODE);
-        let store = Embedded::open(&open(&self.data), FILE, &identity, &sealing).unwrap();
-        Hardware { store: Arc::new(store), store_id: STORE_ID, platform: Arc::new(platform) }
-    }
-
-    /// A copy of both directories.
-    fn copy(&self) -> Self {
-        let copy = Self::empty();
-        copy_files(self.data.path(), copy.data.path());
-        copy_files(self.platform.path(), copy.platform.path());
-        copy
-    }
-
-    /// Puts the data of `older` back, without its platform.
-    fn set_back(&self, older: &Self) {
-        copy_files(older.data.path(), self.data.path());
-    }
-}
-
-fn open(directory: &TempDir) -> Dir {
-    Dir::open_ambient_dir(directory.path(), ambient_authority()).unwrap()
-}
-
-fn copy_files(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
+use crate::disks::Disk;
 
 #[test]
 fn r2_a_data_directory_that_was_set_back_is_not_served() {
@@ -81,8 +21,46 @@ fn r2_a_data_directory_that_was_set_back_is_not_served() {
     let Bench { site, .. } = bench;
     let stopped = site.stop();
     disk.set_back(&backup);
-    let refused = stopped.start_on(disk.open()).err().unwrap();
-    assert!(matches!(refused, OpenError::RollbackSuspected), "{refused}");
+    let site = stopped.start_on(disk.open()).unwrap();
+    assert_eq!(site.custody().suspicion(), Some(Suspicion::Behind));
+}
+
+#[test]
+fn r5_a_host_that_was_set_back_answers_and_releases_nothing() {
+    let disk = Disk::empty();
+    let bench = Bench::on(disk.create());
+    let entitlement = bench.entitlement(10);
+    let known = Device::new();
+    bench.provision(&entitlement, "SN:1", &known).unwrap();
+    let backup = disk.copy();
+    bench.provision(&entitlement, "SN:2", &Device::new()).unwrap();
+    let anchor = bench.site.hardware().platform.anchor().unwrap();
+    let Bench { world, hq, site } = bench;
+    let stopped = site.stop();
+    disk.set_back(&backup);
+    let bench = Bench { world, hq, site: stopped.start_on(disk.open()).unwrap() };
+    let status = block_on(bench.site.custody().status()).unwrap();
+    assert!(status.read_only);
+    let problem = status.problem.unwrap();
+    assert_eq!(problem.reason, Reason::RollbackSuspected);
+    assert!(problem.to_string().contains("mintmark restore"), "{problem}");
+    // What is committed can be read, rows included.
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+    assert_eq!(bench.unit_rows().len(), 1);
+    // Nothing is made, and nothing that was made is given again.
+    for (subject, device) in [("SN:2", &Device::new()), ("SN:1", &known)] {
+        let refused = bench.provision(&entitlement, subject, device).unwrap_err();
+        assert_eq!(refused.reason, Reason::RollbackSuspected, "{subject}");
+    }
+    // A refusal of its own stays what it is.
+    let refused = bench.provision("ent-none", "SN:3", &Device::new()).unwrap_err();
+    assert_eq!(refused.reason, Reason::NotFound);
+    // Neither store nor anchor moved.
+    assert_eq!(bench.site.hardware().platform.anchor().unwrap(), anchor);
+    let Bench { world, hq, site } = bench;
+    let bench = Bench { world, hq, site: site.restart().unwrap() };
+    assert_eq!(bench.site.custody().suspicion(), Some(Suspicion::Behind));
+    assert_eq!(bench.unit_rows().len(), 1);
 }
 
 #[test]

@@ -128,6 +128,28 @@ fn i2_no_certificate_leaves_a_host_whose_disk_refuses() {
 }
 
 #[test]
+fn i2_a_ledger_that_cannot_be_written_stops_releases_and_not_refusals() {
+    let flaky = Flaky::new();
+    let bench = &flaky.bench;
+    let entitlement = bench.entitlement(10);
+    let device = Device::new();
+    bench.provision(&entitlement, "SN:1", &device).unwrap();
+    flaky.disk.mood.store(REFUSES, Ordering::SeqCst);
+    let refused = bench.provision(&entitlement, "SN:2", &Device::new()).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable);
+    // What was released before is a release too.
+    let refused = bench.provision(&entitlement, "SN:1", &device).unwrap_err();
+    assert_eq!(refused.reason, Reason::LedgerUnavailable);
+    // Refusals and reads go on.
+    let refused = bench.provision("ent-none", "SN:3", &Device::new()).unwrap_err();
+    assert_eq!(refused.reason, Reason::NotFound);
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+    let status = futures_executor::block_on(bench.site.custody().status()).unwrap();
+    assert!(status.read_only && bench.site.custody().suspicion().is_none());
+    assert_eq!(status.problem.unwrap().reason, Reason::LedgerUnavailable);
+}
+
+#[test]
 fn i2_a_commit_whose_sync_failed_is_found_at_the_next_start() {
     let flaky = Flaky::new();
     let entitlement = flaky.bench.entitlement(10);

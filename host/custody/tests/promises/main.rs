@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where its bench does")]
 
 mod approvals;
+mod backups;
 mod bench;
 mod bundles;
 mod closings;
 mod copies;
 mod directives;
+mod disks;
 mod equation;
 mod faults;
 mod imports;
@@ -18,7 +20,9 @@ mod pools;
 mod proofs;
 mod reruns;
 mod restarts;
+mod restores;
 mod retries;
 mod time;
 mod units;
+mod verified;
 mod written_off;

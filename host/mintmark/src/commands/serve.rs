@@ -35,7 +35,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Page, Error> {
         "node": status.node,
         "kind": status.kind,
         "hardware_model": status.hardware_model,
+        "read_only": status.read_only,
     });
+    if let Some(problem) = &status.problem {
+        tracing::error!(reason = problem.reason.code(), "read-only: {}", problem.detail);
+    }
     writeln!(io::stdout().lock(), "{line}")
         .map_err(Error::file("write", "standard output".as_ref()))?;
     tracing::info!(address = %node.server.local_addr(), cluster = status.cluster, "listening");

@@ -45,6 +45,10 @@ fn as_json(status: &ShowStatusResponse) -> Value {
         "boot": status.boot,
         "store_commit": status.store_commit,
         "read_only": status.read_only,
+        "epoch": status.epoch,
+        "problem": status.problem.as_ref().map(|problem| {
+            json!({ "reason": problem.reason, "detail": problem.detail })
+        }),
         "site_time_ms": status.site_time_ms,
         "clock_suspect": status.clock_suspect,
         "heads": heads.collect::<Vec<_>>(),
@@ -55,13 +59,16 @@ fn as_json(status: &ShowStatusResponse) -> Value {
 
 fn as_text(status: &ShowStatusResponse) -> String {
     let clock = if status.clock_suspect { " (suspect; it stands still)" } else { "" };
-    let store = if status.read_only { "read only: check the disk, restart" } else { "writable" };
+    let store = match &status.problem {
+        None => "writable".to_owned(),
+        Some(problem) => format!("read only, {}: {}", problem.reason, problem.detail),
+    };
     let mut text = lines(&[
         ("cluster", format!("{} ({})", status.cluster, status.kind)),
         ("node", format!("{}, start {}", status.node, status.boot)),
         ("platform", status.hardware_model.clone()),
         ("site time", format!("{}{clock}", moment(status.site_time_ms))),
-        ("store", format!("commit {}, {store}", status.store_commit)),
+        ("store", format!("epoch {}, commit {}, {store}", status.epoch, status.store_commit)),
     ]);
     let heads = status
         .heads

@@ -1,8 +1,10 @@
-//! `verify`: walks a node's store, offline, and compares it with what the platform remembers.
+//! `verify`: walks a node's store, offline, and compares it with itself and with what the platform
+//! remembers.
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use mintmark_custody::{VerifiedStore, verify};
+use serde_json::{Value, json};
 
 use crate::assemble::Keep;
 use crate::config::Config;
@@ -21,24 +23,31 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<Page, Error> {
     let config = Config::read(&arguments.config)?;
     let keep = Keep::open(&config)?;
-    let verified = keep.store.verify().await?;
-    let position = verified.position;
+    let sealing = keep.platform.sealing_secret()?;
+    let verified = verify(&*keep.store, &sealing, Some(&*keep.platform)).await?;
     let anchor = keep.platform.anchor()?;
-    let standing = match anchor.map(|anchor| position.commit.cmp(&anchor.commit)) {
-        None => "no anchor",
+    let standing = match anchor.map(|anchor| verified.commit.cmp(&anchor.commit)) {
+        None => "no anchor: ROLLBACK_SUSPECTED",
         Some(std::cmp::Ordering::Equal) => "equal",
         Some(std::cmp::Ordering::Greater) => "store ahead by what was never released",
         Some(std::cmp::Ordering::Less) => "store behind: ROLLBACK_SUSPECTED",
     };
-    let heads = position.heads.iter();
+    let mut facts = facts(&verified).to_vec();
+    facts.push(("anchor", json!(standing)));
+    Ok(Page::facts(&facts).and("\nEvery record and every row is right.\n"))
+}
+
+/// What was counted.
+pub(crate) fn facts(verified: &VerifiedStore) -> [(&'static str, Value); 6] {
+    let heads = verified.heads.iter();
     let heads =
         heads.map(|head| format!("{} {} {}", head.node, head.sequence, hex::encode(head.hash)));
-    let facts = [
+    [
         ("records", json!(verified.records)),
         ("rows", json!(verified.rows)),
-        ("commit", json!(position.commit)),
+        ("entitlements", json!(verified.allotments)),
+        ("units", json!(verified.units)),
+        ("commit", json!(verified.commit)),
         ("heads", json!(heads.collect::<Vec<_>>())),
-        ("anchor", json!(standing)),
-    ];
-    Ok(Page::facts(&facts).and("\nEvery record and every row is what was committed.\n"))
+    ]
 }

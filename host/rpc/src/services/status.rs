@@ -1,6 +1,7 @@
 //! What the host says of itself.
 
 use mintmark_custody::{InstalledPlugin, LedgerPosition};
+use mintmark_model::Refusal;
 use mintmark_runtime::PluginState;
 use tonic::{Request, Response, async_trait};
 
@@ -8,7 +9,8 @@ use super::{Answer, peers::peer};
 use crate::{
     host::Host,
     proto::admin::{
-        LedgerHead, PluginHealth, ShowStatusRequest, ShowStatusResponse, status_server::Status,
+        LedgerHead, PluginHealth, Problem, ShowStatusRequest, ShowStatusResponse,
+        status_server::Status,
     },
     refusal,
 };
@@ -34,6 +36,8 @@ impl Status for Host {
             read_only: status.read_only,
             boot: status.boot,
             batches: status.batches,
+            epoch: status.epoch,
+            problem: status.problem.map(problem),
         }))
     }
 }
@@ -53,6 +57,10 @@ impl Host {
             signers: kept.map(|plugin| plugin.signers.clone()).unwrap_or_default(),
         }
     }
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    Problem { reason: refusal.reason.code().to_owned(), detail: refusal.detail }
 }
 
 fn head(head: LedgerPosition) -> LedgerHead {

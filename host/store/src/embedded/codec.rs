@@ -67,19 +67,19 @@ impl Header {
 }
 
 /// Where the store stands, and where it stood before the last batch.
-pub(super) struct Standing {
-    pub(super) position: Position,
-    pub(super) previous: Mark,
+pub(crate) struct Standing {
+    pub(crate) position: Position,
+    pub(crate) previous: Mark,
 }
 
 impl Standing {
     /// The standing of a store without commits.
-    pub(super) fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         let position = Position::default();
         Self { previous: position.mark(), position }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let heads = &self.position.heads;
         let count = u32::try_from(heads.len()).expect("there are fewer nodes than 2^32");
         let mut bytes = Vec::with_capacity(116 + 104 * heads.len());
@@ -99,7 +99,7 @@ impl Standing {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let commit = take_u64(&mut rest)?;
         let set_hash = take(&mut rest)?;

@@ -297,8 +297,14 @@ fn a_restore_by_ceremony_is_clean_with_notes() {
     let started = crate::row::Started { replaces: Some(head.clone()), ..restored.started() };
     restored.call(vec![(Event::Started(started), None)]);
     restored.call(vec![(Event::Restored { epoch: 2, backup: head }, None)]);
+    // The backup has the last unit as issued; headquarters knows that it was confirmed.
     let counters = restored.counters.get_mut(&grant.entitlement).unwrap();
-    (counters.unused, counters.lost) = (counters.unused - 10, 10);
+    (counters.confirmed, counters.lost) = (counters.confirmed - 1, counters.lost + 1);
+    let subject = format!("{}-4", grant.number);
+    let event = Event::Unit(Box::new(unit_event(&grant, 4, &subject, UnitChange::Lost)));
+    restored.call(vec![(event, Some(&grant.entitlement))]);
+    let counters = restored.counters.get_mut(&grant.entitlement).unwrap();
+    (counters.unused, counters.lost) = (counters.unused - 10, counters.lost + 10);
     let lost = Event::UnusedLost { entitlement: grant.entitlement.clone(), units: 10 };
     restored.call(vec![(lost, Some(&grant.entitlement))]);
     restored.now_ms += 10_000;
@@ -307,6 +313,9 @@ fn a_restore_by_ceremony_is_clean_with_notes() {
     assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
     let unit = UnitRef { entitlement: grant.entitlement.clone(), unit: 9 };
     assert!(hq.register.units().any(|(found, _)| *found == unit));
+    let known = UnitRef { entitlement: grant.entitlement.clone(), unit: 4 };
+    let (_, kept) = hq.register.units().find(|(found, _)| **found == known).unwrap();
+    assert_eq!(kept.state, UnitState::Confirmed, "what headquarters knows better stays");
 
     // The old copy goes on: a fork.
     site.produce(&grant, 1);

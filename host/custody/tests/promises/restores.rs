@@ -1,0 +1,287 @@
+//! The restore ceremony: nothing that may have been used after the backup is ever used again.
+
+use futures_executor::block_on;
+use mintmark_custody::restoring::Ceremony;
+use mintmark_custody::{OpenError, Suspicion};
+use mintmark_exchange::approval::{Act, ApprovalRequest};
+use mintmark_exchange::grant::ConfirmProof;
+use mintmark_exchange::row::{Event, Row};
+use mintmark_exchange::unit::UnitChange;
+use mintmark_model::Reason;
+use mintmark_sdk_testing::{Device, TestHost, Voter};
+
+use crate::backups::pieces;
+use crate::bench::{Bench, draw, finish, import, import_receipt, rows};
+use crate::disks::Disk;
+
+/// A site on a disk, with units in each state, as of a backup.
+struct Scene {
+    bench: Bench,
+    disk: Disk,
+    entitlement: String,
+    backup: Vec<u8>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let disk = Disk::empty();
+        let bench = Bench::on(disk.create());
+        let mut order = bench.order("po-1", 10);
+        order.terms.confirm_proof = ConfirmProof::None;
+        let entitlement = bench.entitlement_of(&order);
+        bench.provision(&entitlement, "SN:confirmed", &Device::new()).unwrap();
+        bench.provision(&entitlement, "SN:issued", &Device::new()).unwrap();
+        block_on(async {
+            let mut call = bench.call().await;
+            let unit = draw(&mut call, &entitlement, "SN:confirmed").await.unwrap();
+            call.confirm(&unit, None).await.unwrap();
+            draw(&mut call, &entitlement, "SN:reserved").await.unwrap();
+            finish(call).await.unwrap();
+        });
+        let backup = pieces(&bench).concat();
+        Self { bench, disk, entitlement, backup }
+    }
+
+    /// Restores the backup with two approvals, and starts the site again.
+    fn restored(self) -> Bench {
+        let Self { bench, disk, backup, .. } = self;
+        let Bench { world, hq, site } = bench;
+        let clock = site.clock().clone();
+        let (stopped, voters) = stop(site);
+        disk.restore(&backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
+        Bench { world, hq, site: stopped.start_on(disk.open()).unwrap() }
+    }
+}
+
+/// The host does not run any more; its approvers do not mind.
+fn stop(site: TestHost) -> (mintmark_sdk_testing::Stopped, std::sync::Arc<[Voter]>) {
+    let voters = site.voters();
+    (site.stop(), voters)
+}
+
+/// The request of a restore, and the approvals of two.
+fn approved(ceremony: &Ceremony, voters: &[Voter]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let encoded = ceremony.request();
+    let request = ApprovalRequest::decode(&encoded).unwrap();
+    (encoded, voters[..2].iter().map(|voter| voter.says(&request, true)).collect())
+}
+
+/// The rows of the ledger that the host writes now.
+fn events(site: &TestHost) -> Vec<Event> {
+    rows(site).into_iter().map(|Row { body, .. }| body.event).collect()
+}
+
+#[test]
+fn i1_a_restore_writes_off_whatever_may_have_been_used_since() {
+    let scene = Scene::new();
+    let entitlement = scene.entitlement.clone();
+    // After the backup a unit is used that the backup has as unused.
+    scene.bench.provision(&entitlement, "SN:after", &Device::new()).unwrap();
+    let before = rows(&scene.bench.site);
+    let bench = scene.restored();
+    assert_eq!(bench.site.custody().suspicion(), None);
+    let counters = bench.counters(&entitlement);
+    assert_eq!((counters.credited, counters.lost, counters.confirmed), (10, 9, 1));
+    assert_eq!((counters.unused, counters.reserved, counters.issued), (0, 0, 0));
+    for subject in ["SN:after", "SN:new"] {
+        let refused = bench.provision(&entitlement, subject, &Device::new()).unwrap_err();
+        assert_eq!(refused.reason, Reason::QuotaExhausted, "{subject}");
+    }
+    for subject in ["SN:issued", "SN:reserved"] {
+        let refused = bench.provision(&entitlement, subject, &Device::new()).unwrap_err();
+        let ended = matches!(refused.reason, Reason::WrongState | Reason::KeyMismatch);
+        assert!(ended, "{subject}: {refused}");
+    }
+    // The new ledger begins with where it comes from.
+    let events = events(&bench.site);
+    let [
+        Event::Started(started),
+        Event::Restored { epoch, backup },
+        Event::Approved { act, approvers, .. },
+        ..,
+    ] = &events[..]
+    else {
+        panic!("{:?}", &events[..3]);
+    };
+    assert_eq!((*epoch, act.as_str(), approvers.len()), (2, "restore", 2));
+    assert_eq!(started.replaces.as_ref(), Some(backup));
+    let end = &before[usize::try_from(backup.sequence).unwrap() - 1];
+    assert_eq!((end.sequence, end.hash), (backup.sequence, backup.hash));
+    assert!(started.incarnation > backup.incarnation);
+    let lost =
+        |event: &Event| matches!(event, Event::Unit(unit) if unit.change == UnitChange::Lost);
+    assert_eq!(events.iter().filter(|event| lost(event)).count(), 2);
+    let unused = Event::UnusedLost { entitlement, units: 7 };
+    assert!(events.contains(&unused));
+}
+
+#[test]
+fn a_backup_that_nothing_followed_costs_nothing() {
+    let disk = Disk::empty();
+    let bench = Bench::on(disk.create());
+    let entitlement = bench.entitlement(10);
+    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    // The backup's own row is the last thing that happened; another backup has it.
+    pieces(&bench);
+    let Bench { world, hq, site } = bench;
+    let clock = site.clock().clone();
+    let snapshot = block_on(site.hardware().store.snapshot()).unwrap();
+    let sealing = site.hardware().platform.sealing_secret().unwrap();
+    let id = site.hardware().store_id;
+    let mut writer = mintmark_store::BackupWriter::new(snapshot, &id, &sealing);
+    let mut backup = Vec::new();
+    while let Some(piece) = block_on(writer.next_piece()).unwrap() {
+        backup.extend(piece);
+    }
+    drop(writer);
+    let (stopped, voters) = stop(site);
+    disk.restore(&backup, &clock, |ceremony| {
+        assert!(ceremony.losses().is_empty());
+        approved(ceremony, &voters)
+    })
+    .unwrap();
+    let bench = Bench { world, hq, site: stopped.start_on(disk.open()).unwrap() };
+    assert_eq!(bench.counters(&entitlement).unused, 9);
+    bench.provision(&entitlement, "SN:2", &Device::new()).unwrap();
+}
+
+#[test]
+fn r1_what_was_imported_after_the_backup_is_never_imported_again() {
+    let scene = Scene::new();
+    let file = scene.bench.granted(&scene.bench.order("po-2", 10));
+    import(&scene.bench.site, &file).unwrap();
+    let bench = scene.restored();
+    let refused = import(&bench.site, &file).unwrap_err();
+    assert_eq!(refused.reason, "REPLAYED");
+}
+
+#[test]
+fn r8_the_store_before_a_restore_and_another_restore_do_not_fit_the_anchor() {
+    let scene = Scene::new();
+    let old = scene.disk.copy();
+    let backup = scene.backup.clone();
+    let Scene { bench: Bench { site, .. }, disk, .. } = scene;
+    let clock = site.clock().clone();
+    let (stopped, voters) = stop(site);
+    let twin = disk.copy();
+    disk.restore(&backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
+    twin.restore(&backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
+    disk.set_back(&old);
+    let site = stopped.start_on(disk.open()).unwrap();
+    assert_eq!(site.custody().suspicion(), Some(Suspicion::AnotherHistory));
+    let stopped = site.stop();
+    disk.set_back(&twin);
+    let site = stopped.start_on(disk.open()).unwrap();
+    assert_eq!(site.custody().suspicion(), Some(Suspicion::AnotherHistory));
+}
+
+#[test]
+fn s13_on_other_hardware_only_the_ceremony_makes_a_store_of_a_backup() {
+    let scene = Scene::new();
+    let entitlement = scene.entitlement.clone();
+    let Scene { bench: Bench { world, hq, site }, disk, backup, .. } = scene;
+    let clock = site.clock().clone();
+    let (stopped, voters) = stop(site);
+    let other = disk.recovered();
+    // The files themselves are read-only there: the new platform has never anchored them.
+    other.set_back(&disk);
+    let site = stopped.start_on(other.open()).unwrap();
+    assert_eq!(site.custody().suspicion(), Some(Suspicion::NoAnchor));
+    let stopped = site.stop();
+    other.restore(&backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
+    let bench = Bench { world, hq, site: stopped.start_on(other.open()).unwrap() };
+    assert_eq!(bench.site.custody().suspicion(), None);
+    assert_eq!(bench.counters(&entitlement).lost, 9);
+}
+
+#[test]
+fn a_restore_needs_the_quorum_for_exactly_this_backup_and_epoch() {
+    let scene = Scene::new();
+    let Scene { bench, disk, backup, .. } = scene;
+    let later = pieces(&bench).concat();
+    let Bench { world, hq, site } = bench;
+    let clock = site.clock().clone();
+    let (stopped, voters) = stop(site);
+    let says = |encoded: &[u8], voters: &[&Voter], approve: bool| {
+        let request = ApprovalRequest::decode(encoded).unwrap();
+        voters.iter().map(|voter| voter.says(&request, approve)).collect::<Vec<_>>()
+    };
+    let mut kept = None;
+    let refused = |what: &str, result: Result<(), OpenError>| match result {
+        Err(OpenError::Refused(refusal)) => {
+            assert_eq!(refusal.reason, Reason::ApprovalRequired, "{what}: {refusal}");
+        }
+        Err(other) => panic!("{what}: {other}"),
+        Ok(()) => panic!("{what}"),
+    };
+    let none = disk.restore(&backup, &clock, |ceremony| (ceremony.request(), Vec::new()));
+    refused("nobody", none);
+    let (first, second) = (&voters[0], &voters[1]);
+    for (what, who) in [("one", vec![first]), ("one twice", vec![first, first])] {
+        let result = disk.restore(&backup, &clock, |ceremony| {
+            let request = ceremony.request();
+            let statements = says(&request, &who, true);
+            kept = Some((request.clone(), says(&request, &[first, second], true)));
+            (request, statements)
+        });
+        refused(what, result);
+    }
+    let stranger = Voter::new("ada");
+    for (what, who, approve) in
+        [("a stranger", vec![first, &stranger], true), ("a no", vec![first, second], false)]
+    {
+        let result = disk.restore(&backup, &clock, |ceremony| {
+            let request = ceremony.request();
+            let statements = says(&request, &who, approve);
+            (request, statements)
+        });
+        refused(what, result);
+    }
+    let (request, statements) = kept.unwrap();
+    let other = disk.restore(&later, &clock, |_| (request.clone(), statements.clone()));
+    refused("another backup", other);
+    let mut edited = ApprovalRequest::decode(&request).unwrap();
+    if let Act::Restore { epoch, .. } = &mut edited.act {
+        *epoch += 1;
+    }
+    let result = disk.restore(&backup, &clock, |_| (edited.encode(), statements.clone()));
+    refused("another epoch", result);
+    world.pass_ms(8 * 86_400_000);
+    let late = disk.restore(&backup, &clock, |_| (request.clone(), statements.clone()));
+    refused("a week later", late);
+    // All of it left the host as it was.
+    let site = stopped.start_on(disk.open()).unwrap();
+    assert_eq!(site.custody().suspicion(), None);
+    drop(hq);
+}
+
+#[test]
+fn approvals_of_a_restore_are_used_once() {
+    let scene = Scene::new();
+    let Scene { bench: Bench { site, .. }, disk, backup, .. } = scene;
+    let clock = site.clock().clone();
+    let (_stopped, voters) = stop(site);
+    let mut used = None;
+    disk.restore(&backup, &clock, |ceremony| {
+        let signed = approved(ceremony, &voters);
+        used = Some(signed.clone());
+        signed
+    })
+    .unwrap();
+    let again = disk.restore(&backup, &clock, |ceremony| {
+        assert_eq!(ceremony.epoch(), 3);
+        used.clone().unwrap()
+    });
+    assert!(matches!(again, Err(OpenError::Refused(_))));
+}
+
+#[test]
+fn r8_old_messages_that_name_lost_rows_are_not_taken_by_a_restored_host() {
+    let scene = Scene::new();
+    let entitlement = scene.entitlement.clone();
+    scene.bench.provision(&entitlement, "SN:after", &Device::new()).unwrap();
+    let receipt = scene.bench.receipt();
+    let bench = scene.restored();
+    let refused = import_receipt(&bench.site, &receipt).unwrap_err();
+    assert_eq!(refused.reason, "OUT_OF_ORDER");
+}
