@@ -15,8 +15,8 @@ use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
 use mintmark_platform::anchor::Anchor;
 use mintmark_platform::{Mark, Platform};
 use mintmark_store::{
-    AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Position, Snapshot, Store,
-    Transaction, Version,
+    AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Position, Store, Transaction,
+    Version,
 };
 
 use crate::call::{Call, Carry, CommitFailure};
