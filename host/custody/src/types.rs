@@ -249,11 +249,11 @@ pub enum Failure {
 /// A revocation list that was signed and staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationFile {
-    /// Id of the staged file: the list in DER.
+    /// Id of the staged file: a list in DER for each certificate of the batch CA.
     pub file: String,
-    /// SHA-256 of the list.
+    /// SHA-256 of the file.
     pub digest: Digest,
-    /// The list's number; a higher one is newer.
+    /// The lists' number; a higher one is newer.
     pub number: u64,
     /// How many certificates it has.
     pub revoked: u64,

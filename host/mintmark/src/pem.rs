@@ -25,6 +25,27 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
         .expect("the labels here are well-formed, and files are far below the encoder's limit")
 }
 
+/// The DER documents in `bytes`, each a SEQUENCE, one after the other.
+pub(crate) fn documents(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut documents = Vec::new();
+    while !bytes.is_empty() {
+        let (length, header) = match *bytes {
+            [0x30, short @ 0..=0x7f, ..] => (usize::from(short), 2),
+            [0x30, long @ 0x81..=0x84, ..] => {
+                let count = usize::from(long & 0x7f);
+                let digits = bytes.get(2..2 + count)?;
+                let length = digits.iter().fold(0, |sum, digit| (sum << 8) | usize::from(*digit));
+                (length, 2 + count)
+            }
+            _ => return None,
+        };
+        let (document, rest) = bytes.split_at_checked(header.checked_add(length)?)?;
+        documents.push(document);
+        bytes = rest;
+    }
+    Some(documents)
+}
+
 /// Encodes a chain, in its order.
 pub(crate) fn encode_chain(chain: &[Vec<u8>]) -> String {
     chain.iter().map(|der| encode(CERTIFICATE, der)).collect()
@@ -126,6 +147,19 @@ mod tests {
         let key = encode(KEY, &[1; 9]);
         assert!(decode_chain(key.as_bytes()).is_err());
         assert!(decode_chain(format!("{text}{key}").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn documents_that_follow_each_other_are_told_apart() {
+        let short = [&[0x30, 3][..], &[7; 3]].concat();
+        let long = [&[0x30, 0x82, 1, 0][..], &[8; 256]].concat();
+        let both = [short.clone(), long.clone()].concat();
+        assert_eq!(documents(&both).unwrap(), [&short[..], &long[..]]);
+        assert_eq!(documents(&[]).unwrap(), [&[0_u8; 0]; 0]);
+        for end in 1..both.len() {
+            assert!(end == short.len() || documents(&both[..end]).is_none(), "{end}");
+        }
+        assert!(documents(&[0x31, 0]).is_none() && documents(&[0x30, 0x80, 0, 0]).is_none());
     }
 
     #[test]

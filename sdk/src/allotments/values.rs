@@ -166,9 +166,9 @@ pub enum Failure {
 /// A batch CA's revocation list, signed and staged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationFile {
-    /// Id of the staged file: the list in DER.
+    /// Id of the staged file: a list in DER for each certificate of the batch CA.
     pub file: String,
-    /// SHA-256 of the list.
+    /// SHA-256 of the file.
     pub digest: Digest,
     /// Higher numbers are newer; nothing in it ends by date.
     pub number: u64,

@@ -19,6 +19,8 @@ pub(crate) struct AllotmentRecord {
     pub(crate) receipt_due: u64,
     /// What directives changed of the grant's terms.
     pub(crate) orders: OrdersRecord,
+    /// Site time at which it was closed.
+    pub(crate) closed_at: Option<u64>,
 }
 
 /// What directives made of an allotment's terms; the grant itself stays as it was signed.

@@ -207,6 +207,7 @@ impl Call {
             return Err(Refusal::new(Reason::Conflict, detail).retry_after(100));
         }
         record.end |= AllotmentRecord::CLOSED;
+        record.closed_at = Some(self.now_ms());
         let plugin = record.plugin.clone();
         self.view.write(place.clone(), record);
         self.credits.push(Credit::destroyed(grant, destroyed));

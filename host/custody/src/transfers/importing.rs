@@ -199,6 +199,7 @@ impl Call {
             plugin: plugin.clone(),
             imported_at: now,
             end: 0,
+            closed_at: None,
             receipted_drawn: 0,
             receipt_due: self.latest_ms().saturating_add(seconds.saturating_mul(1_000)),
             orders: OrdersRecord::default(),

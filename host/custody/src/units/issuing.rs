@@ -180,12 +180,13 @@ impl Call {
             return Err(Refusal::new(Reason::Revoked, detail));
         }
         let terms = &grant.terms;
-        if self.now_ms() > terms.not_after.saturating_add(terms.grace_seconds.saturating_mul(1_000))
-        {
-            let detail = "The entitlement's window and its grace are over.";
-            return Err(Refusal::new(Reason::Expired, detail));
+        let over = record.closed_at.map_or(terms.not_after, |closed| closed.min(terms.not_after));
+        if self.now_ms() <= over.saturating_add(terms.grace_seconds.saturating_mul(1_000)) {
+            return Ok(());
         }
-        Ok(())
+        let detail = "The entitlement has ended, and its grace is over.";
+        let reason = if record.closed_at.is_some() { Reason::Closed } else { Reason::Expired };
+        Err(Refusal::new(reason, detail))
     }
 
     /// A device that has failed too often is not tried again.

@@ -11,6 +11,7 @@ use super::{OpenAllotment, OpenUnit};
 use crate::call::Call;
 use crate::disk::{self, allotment::RevocationRecord};
 use crate::permit::Certify;
+use crate::transfers::batch_ca_of;
 use crate::types::RevocationFile;
 use crate::{keys, tables};
 
@@ -40,12 +41,14 @@ impl Call {
     }
 
     /// Signs the list of the allotment's certificates that count no more, with the next number,
-    /// and stages it. It has what was committed when the call began.
+    /// and stages it. It has what was committed when the call began. An allotment that was
+    /// extended has several batch CAs with one key; the file has a list of each, one after the
+    /// other. Closing destroys the key, so the last list is made before.
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` for a program; `NOT_FOUND` where the grant has no certificates, or the
-    /// batch CA's key is destroyed; `BUDGET_EXCEEDED` for a list that is too long.
+    /// `PERMISSION_DENIED` for a program; `NOT_FOUND` where the grant has no certificates;
+    /// `WRONG_STATE` once the key is destroyed; `BUDGET_EXCEEDED` for a list that is too long.
     pub async fn revocation_list(
         &mut self,
         allotment: &OpenAllotment,
@@ -55,7 +58,16 @@ impl Call {
         }
         let grant = &allotment.grant;
         let entitlement = grant.entitlement.as_str();
-        let batch_ca = grant.batch_ca.as_ref().ok_or_else(|| Refusal::not_found("batch CA"))?;
+        let record = self.allotment_record(grant).await?;
+        let issuers: Vec<Vec<u8>> = grant
+            .batch_ca
+            .iter()
+            .cloned()
+            .chain(record.orders.batch_cas.iter().map(|(_, certificate)| certificate.clone()))
+            .collect();
+        if issuers.is_empty() {
+            return Err(Refusal::not_found("batch CA"));
+        }
         let key = self.load_key(&keys::batch_name(entitlement)).await?;
         let permit = self.permit::<Certify>(&key, Content::RevocationList, Some(entitlement))?;
         let signer = permit.signing_key(&self.host.vault)?;
@@ -63,14 +75,22 @@ impl Call {
         let place = Key::new(tables::NUMBERS, [b"crl ", entitlement.as_bytes()].concat());
         let number = self.read::<u64>(&place).await?.unwrap_or_default() + 1;
         self.view.write(place, number);
-        let list = revocation_list(&signer, batch_ca, number, self.now_ms(), &revoked);
-        let list = list.map_err(|error| {
-            tracing::warn!(%error, "a revocation list could not be made");
-            unreadable()
-        })?;
-        // Without its row the list does not leave.
+        let mut lists = Vec::new();
+        for issuer in &issuers {
+            let is_own = |one: &&Revoked| {
+                let unit = DeviceSerial::from_bytes(&one.serial_number).map(|serial| serial.unit);
+                unit.and_then(|unit| batch_ca_of(&record, grant, unit)).as_ref() == Some(issuer)
+            };
+            let own: Vec<_> = revoked.iter().filter(is_own).copied().collect();
+            let list = revocation_list(&signer, issuer, number, self.now_ms(), &own);
+            lists.extend(list.map_err(|error| {
+                tracing::warn!(%error, "a revocation list could not be made");
+                unreadable()
+            })?);
+        }
+        // Without its row the lists do not leave.
         self.taint();
-        let (file, digest) = (self.stage(&list).await?, sha256(&list));
+        let (file, digest) = (self.stage(&lists).await?, sha256(&lists));
         let count = revoked.len() as u64;
         let entitlement = entitlement.to_owned();
         self.record(Event::CrlIssued { entitlement, number, revoked: count, digest });

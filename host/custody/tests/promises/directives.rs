@@ -416,3 +416,36 @@ fn a_revoked_allotment_is_not_extended() {
     assert_eq!(act(&bench.site, &kept).unwrap_err().reason, "OUT_OF_ORDER");
     assert_eq!(refused(&bench, &entitlement, "SN:1"), Reason::Revoked);
 }
+
+#[test]
+fn an_extended_allotment_has_a_revocation_list_of_each_of_its_batch_cas() {
+    let bench = Bench::new();
+    let mut granted = bench.order("po-1", 1);
+    granted.terms.audit_return.units = 10;
+    granted.terms.max_in_doubt = 10;
+    let entitlement = bench.entitlement_of(&granted);
+    bench.provision(&entitlement, "SN:0", &Device::new()).unwrap();
+    let file = extend(&bench, &entitlement, 1, None);
+    import_directive(&bench.site, &file).unwrap();
+    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    for subject in ["SN:0", "SN:1"] {
+        let unit = (entitlement.as_str(), subject);
+        let failed = bench.with_unit(("station", "line-4"), unit, async |call, unit| {
+            call.fail(unit, mintmark_custody::Failure::Permanent, "no radio").await
+        });
+        failed.unwrap();
+    }
+    let unit = (entitlement.as_str(), "SN:0");
+    let made = bench.with_unit(("operator", "mei"), unit, async |call, _| {
+        let allotment = call.open_allotment(&entitlement).await?;
+        call.revocation_list(&allotment).await
+    });
+    let made = made.unwrap();
+    assert_eq!(made.revoked, 2);
+    let lists = bench.site.fetch(&made.file).unwrap();
+    // Each issuer's name states its total.
+    for total in ["of 1 units", "of 2 units"] {
+        let named = lists.windows(total.len()).filter(|text| *text == total.as_bytes()).count();
+        assert_eq!(named, 1, "{total}");
+    }
+}

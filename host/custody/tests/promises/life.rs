@@ -388,6 +388,7 @@ fn an_ended_window_gives_what_it_gave_for_its_grace_and_always_takes_how_a_unit_
     let bench = Bench::new();
     let entitlement = entitlement(&bench, |order| {
         order.terms.grace_seconds = 3_600;
+        order.terms.max_pause_seconds = 60 * 86_400;
         order.terms.certificates_per_unit = 2;
     });
     let device = Device::new();
@@ -518,4 +519,51 @@ fn scrap_that_several_people_approved_passes_the_bound_and_the_next_one_does_not
     let scrapped = rows.iter().filter(|row| row.body.request == request);
     let scrapped = scrapped.filter(|row| matches!(&row.body.event, Event::Unit(_)));
     assert_eq!(scrapped.count(), 1, "the rows of one call");
+}
+
+#[test]
+fn a_revoked_entitlement_releases_nothing_and_takes_how_its_units_end() {
+    use mintmark_exchange::directive::Change;
+    let bench = Bench::new();
+    let entitlement = entitlement(&bench, |order| order.terms.grace_seconds = 86_400);
+    let unit = |device| (entitlement.as_str(), device);
+    let device = Device::new();
+    for subject in ["SN:1", "SN:2", "SN:3"] {
+        let device = if subject == "SN:1" { &device } else { &Device::new() };
+        bench.provision(&entitlement, subject, device).unwrap();
+    }
+    bench.reserve(&entitlement, "SN:4").unwrap();
+    let revoke = crate::directives::order(&bench, &entitlement, Change::Revoke);
+    crate::directives::import_directive(&bench.site, &revoke).unwrap();
+    let again = bench.provision(&entitlement, "SN:1", &device);
+    assert_eq!(reason(again), Reason::Revoked, "also in the grace");
+    confirm(&bench, unit("SN:1")).unwrap();
+    fail(&bench, LINE_4, unit("SN:2"), Failure::Permanent).unwrap();
+    scrap(&bench, unit("SN:3")).unwrap();
+    give_back(&bench, MEI, unit("SN:4")).unwrap();
+    assert_eq!(bench.counters(&entitlement).in_doubt(), 0);
+}
+
+#[test]
+fn a_closed_entitlement_gives_what_it_gave_for_its_grace_from_the_closing_on() {
+    use mintmark_sdk_testing::sdk::transfers;
+    let bench = Bench::new();
+    let entitlement = entitlement(&bench, |order| order.terms.grace_seconds = 3_600);
+    let unit = |device| (entitlement.as_str(), device);
+    let device = Device::new();
+    let made = bench.provision(&entitlement, "SN:1", &device).unwrap();
+    bench.provision(&entitlement, "SN:2", &Device::new()).unwrap();
+    crate::bench::import_receipt(&bench.site, &bench.receipt()).unwrap();
+    let closed = bench.site.run::<crate::bench::Line, _>("admin", "ada", || {
+        transfers::export_closing(&entitlement)?;
+        Ok(())
+    });
+    closed.unwrap();
+    assert_eq!(bench.provision(&entitlement, "SN:1", &device).unwrap(), made);
+    bench.world.pass_ms(3_600_001);
+    let over = bench.provision(&entitlement, "SN:1", &device);
+    assert_eq!(reason(over), Reason::Closed);
+    confirm(&bench, unit("SN:1")).unwrap();
+    fail(&bench, LINE_4, unit("SN:2"), Failure::Permanent).unwrap();
+    assert_eq!(bench.counters(&entitlement).in_doubt(), 0);
 }

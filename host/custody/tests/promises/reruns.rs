@@ -218,20 +218,24 @@ fn i2_a_call_that_can_not_be_committed_leaves_a_row_for_what_it_released() {
     for (subject, device) in ["SN:1", "SN:2"].into_iter().zip(&devices) {
         bench.provision(&entitlement, subject, device).unwrap();
     }
-    block_on(async {
+    let call = block_on(async {
         let session = bench.site.session_of::<Line>("operator", "mei");
         let mut call = bench.site.custody().begin(session, None).await.unwrap();
         issue(&mut call, &entitlement, "SN:3", &devices[2]).await.unwrap();
         let allotment = call.open_allotment(&entitlement).await.unwrap();
-        for subject in ["SN:1", "SN:2"] {
-            let unit = call.find_unit(&allotment, subject).await.unwrap();
-            drop(call.scrap(&unit, "two at once, where one is allowed").await);
-        }
-        drop(call.commit().await);
+        let unit = call.find_unit(&allotment, "SN:1").await.unwrap();
+        call.scrap(&unit, "two at once, where one is allowed").await.unwrap();
+        call
     });
+    let other = (entitlement.as_str(), "SN:2");
+    let scrapped = bench.with_unit(("operator", "mei"), other, async |call, unit| {
+        call.scrap(unit, "the other one").await
+    });
+    scrapped.unwrap();
+    let refused = block_on(finish(call)).unwrap_err();
+    assert_eq!(refused.reason, Reason::PluginFault);
     let counters = bench.counters(&entitlement);
-    assert!(counters.scrapped <= 1, "{counters:?}");
-    assert_eq!(counters.issued + counters.scrapped, 3);
+    assert_eq!((counters.issued, counters.scrapped), (2, 1));
     let issued = changes(&bench).into_iter().filter(|(_, change)| *change == UnitChange::Issued);
     assert_eq!(issued.count(), 3, "every unit that was issued has its row");
 }

@@ -278,7 +278,9 @@ async fn revocation_list(client: &Client, entitlement: String, out: &Path) -> Re
     let request = site::MakeRevocationListRequest { entitlement };
     let made = client.devices().make_revocation_list(request).await;
     let made = made.map_err(Failure::from)?.into_inner();
-    let list = pem::encode(pem::REVOCATION_LIST, &client.fetch(&made.file_id).await?);
+    let lists = client.fetch(&made.file_id).await?;
+    let lists = pem::documents(&lists).ok_or(Error::Pem(pem::REVOCATION_LIST))?;
+    let list: String = lists.iter().map(|der| pem::encode(pem::REVOCATION_LIST, der)).collect();
     Ok(Page::facts(&[
         ("file", json!(files::write(out, list.as_bytes())?)),
         ("number", json!(made.number)),
