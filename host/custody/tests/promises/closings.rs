@@ -125,6 +125,7 @@ fn an_allotment_whose_time_ended_while_the_host_was_off_is_closed_at_the_start()
     let bench = Bench::new();
     let mut order = bench.order("po-1", 10);
     order.terms.not_after = order.terms.not_before + DAY_MS;
+    order.terms.max_pause_seconds = 0;
     bench.entitlement_of(&order);
     bench.world.pass_ms(DAY_MS + 1);
     let bench = bench.restarted();

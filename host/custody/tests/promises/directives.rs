@@ -124,7 +124,8 @@ fn what_a_key_was_used_for_before_a_revocation_is_counted_and_does_not_leave() {
     });
     let counters = bench.counters(&entitlement);
     assert_eq!((counters.issued, counters.unused), (1, 9));
-    assert_eq!(refused(&bench, &entitlement, "SN:1"), Reason::Revoked);
+    let retry = bench.provision(&entitlement, "SN:1", &device).unwrap_err();
+    assert_eq!(retry.reason, Reason::Revoked);
 }
 
 #[test]
@@ -340,7 +341,10 @@ fn verified(bench: &Bench, entitlement: &str, subject: &str, certificate: Vec<u8
 #[test]
 fn an_extension_adds_units_with_certificates_that_verify_and_old_ones_keep_theirs() {
     let bench = Bench::new();
-    let entitlement = bench.entitlement(2);
+    let mut granted = bench.order("po-1", 2);
+    granted.terms.audit_return.units = 10;
+    granted.terms.max_in_doubt = 10;
+    let entitlement = bench.entitlement_of(&granted);
     let device = Device::new();
     let first = bench.provision(&entitlement, "SN:0", &device).unwrap();
     bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();

@@ -322,7 +322,10 @@ fn headquarters_time_is_a_lower_bound_that_outlives_a_start() {
 #[test]
 fn headquarters_time_settles_a_clock_that_was_off_for_long() {
     let mut bench = Bench::new();
-    let entitlement = bench.entitlement(10);
+    let mut first = bench.order("po-1", 10);
+    // No report is due on the way.
+    first.terms.audit_return.seconds = 100 * 86_400;
+    let entitlement = bench.entitlement_of(&first);
     bench.world.pass_ms(DAY);
     // Two months on a ship.
     bench.site.clock().set_wall_ms(bench.site.clock().now_ms() + 60 * DAY);
@@ -341,7 +344,7 @@ fn only_an_authentic_message_tells_the_time() {
     let bench = Bench::new();
     bench.entitlement(10);
     let heard = bench.clock_status().headquarters_ms;
-    bench.hq.clock().pass_ms(10 * DAY);
+    bench.hq.clock().pass_ms(6 * DAY);
     let order = Office::order("po-2", 10, bench.hq.clock().now_ms());
     let mut forged = bench.granted(&order);
     let last = forged.len() - 1;
