@@ -42,7 +42,7 @@ fn chat(bench: &Bench, calls: usize) {
         block_on(async {
             let mut call: Call = bench.call().await;
             for _ in 0..16 {
-                call.note(&"x".repeat(1_000)).unwrap();
+                call.note(&"x".repeat(1_000)).await.unwrap();
             }
             finish(call).await.unwrap();
         });
