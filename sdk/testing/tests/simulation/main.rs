@@ -70,7 +70,7 @@ fn live(test: &str, seeds: std::ops::Range<u64>, life: impl Fn(u64) -> Told + Sy
 
 /// The positive control: everything that was to happen did happen.
 fn check_fired(seeds: u64, told: &Told, wanted: &[(&str, u64)]) {
-    println!("{seeds} lives: {told:?}");
+    eprintln!("{seeds} lives: {told:?}");
     if seeds < 100 {
         return;
     }

@@ -109,7 +109,8 @@ fn a_batch_revokes_certificates_of_failed_devices_alone_and_for_ever() {
         digest: [5; 32],
     };
     // (number, revoked) of each list, and which of them is wrong; one device failed.
-    let cases: [(&[(u64, u64)], Option<u64>); 6] = [
+    type Lists = &'static [(u64, u64)];
+    let cases: [(Lists, Option<u64>); 6] = [
         (&[(1, 1), (2, 1)], None),
         (&[(1, 0), (5, 1)], None),
         (&[(1, 2)], Some(6)),
