@@ -30,11 +30,11 @@ pub(crate) fn documents(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut documents = Vec::new();
     while !bytes.is_empty() {
         let (length, header) = match *bytes {
-            [0x30, short @ 0..0x80, ..] => (usize::from(short), 2),
+            [0x30, short @ 0..=0x7f, ..] => (usize::from(short), 2),
             [0x30, long @ 0x81..=0x84, ..] => {
                 let count = usize::from(long & 0x7f);
                 let digits = bytes.get(2..2 + count)?;
-                let length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+                let length = digits.iter().fold(0, |sum, digit| (sum << 8) | usize::from(*digit));
                 (length, 2 + count)
             }
             _ => return None,

@@ -422,6 +422,7 @@ fn an_extended_allotment_has_a_revocation_list_of_each_of_its_batch_cas() {
     let bench = Bench::new();
     let mut granted = bench.order("po-1", 1);
     granted.terms.audit_return.units = 10;
+    granted.terms.max_in_doubt = 10;
     let entitlement = bench.entitlement_of(&granted);
     bench.provision(&entitlement, "SN:0", &Device::new()).unwrap();
     let file = extend(&bench, &entitlement, 1, None);
