@@ -102,6 +102,7 @@ fn units_are_written_off_by_a_restore_alone() {
 
 #[test]
 fn a_batch_revokes_certificates_of_failed_devices_alone_and_for_ever() {
+    type Lists = &'static [(u64, u64)];
     let crl = |number, revoked| Event::CrlIssued {
         entitlement: grant(1, SHENZHEN).entitlement,
         number,
@@ -109,7 +110,6 @@ fn a_batch_revokes_certificates_of_failed_devices_alone_and_for_ever() {
         digest: [5; 32],
     };
     // (number, revoked) of each list, and which of them is wrong; one device failed.
-    type Lists = &'static [(u64, u64)];
     let cases: [(Lists, Option<u64>); 6] = [
         (&[(1, 1), (2, 1)], None),
         (&[(1, 0), (5, 1)], None),
