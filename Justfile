@@ -30,10 +30,6 @@ load:
 pools:
     cargo bench -p mintmark-tests --bench pools
 
-# Lives of simulated sites against the model; `MINTMARK_SEED_FROM` says where to begin.
-simulate SEEDS="100000":
-    MINTMARK_SEEDS={{SEEDS}} cargo test -p mintmark-sdk-testing --test simulation -- --nocapture
-
 # kill -9 at every system call of a start, a provisioning, an import, an export and a receipt.
 kill-points:
     MINTMARK_KILL_POINTS=all cargo test -p mintmark-sdk-testing --test kill -- --nocapture

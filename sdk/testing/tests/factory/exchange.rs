@@ -65,25 +65,6 @@ fn a_file_for_another_site_is_refused() {
 }
 
 #[test]
-fn p10_a_message_of_one_purpose_is_none_of_another() {
-    let gap = Gap::new();
-    let entitlement = gap.granted();
-    gap.make(&entitlement, "SN:1");
-    let bundle = gap.bundle();
-    let ingested = gap.ingest(&bundle).unwrap();
-    let receipt = gap.hq.fetch(&ingested.receipt_file_id).unwrap();
-    // The site's own bundle and its receipt are genuine, and no entitlements.
-    for file in [&bundle, &receipt, &gap.site.export_identity()] {
-        assert_eq!(gap.import(file).unwrap_err().reason, "UNTRUSTED_MESSAGE");
-    }
-    let created = gap.create(&gap.order("PO-2")).unwrap();
-    let file = gap.hq.fetch(&created.file_id).unwrap();
-    assert_eq!(gap.import_receipt(&file).unwrap_err().reason, "UNTRUSTED_MESSAGE");
-    gap.import_receipt(&receipt).unwrap();
-    gap.import(&file).unwrap();
-}
-
-#[test]
 fn a_file_of_another_organisation_is_not_authentic() {
     let gap = Gap::new();
     let stranger = Gap::new();
