@@ -97,6 +97,9 @@ fn r10_r11_a_machine_whose_clock_is_set_is_noticed_and_setting_it_right_is_enoug
     for (how, suspicion) in [("-30d", "behind"), ("+3660d", "ahead")] {
         // Live, and then at a start.
         let before = line.clock("site_time_ms");
+        // A start knows the time of the last row.
+        let bundle = line.world.path(&format!("before{how}.bundle"));
+        line.site.done(&["audit", "export", "--out", bundle.to_str().unwrap()]);
         hands.set(how);
         for _ in 0..2 {
             assert_eq!(line.refuses("device-2"), "CLOCK_SUSPECT", "{how}");

@@ -47,6 +47,8 @@ pub struct Call {
     /// What the escrows hear of directives and closings, once they are committed.
     pub(crate) amendments: Vec<(Withheld, Amendment)>,
     pub(crate) notes: u32,
+    /// A draw gave a unit that was there before.
+    pub(crate) found_drawn: bool,
     /// Refusals of other calls whose rows this one writes.
     pub(crate) counted: Vec<Merged>,
     claims: Vec<Claim>,
@@ -128,6 +130,7 @@ impl Call {
             clock_words: Vec::new(),
             amendments: Vec::new(),
             notes: 0,
+            found_drawn: false,
             counted: Vec::new(),
             claims: carry.claims,
             rerun: false,
@@ -201,7 +204,7 @@ impl Call {
             return Err(CommitFailure::Refused(refusal));
         }
         if !self.has_effects() {
-            return Ok(());
+            return self.answer_from_read().await;
         }
         self.adopt_carried();
         let transaction = self.transaction(Which::All);
@@ -224,6 +227,15 @@ impl Call {
                 Err(CommitFailure::Refused(self.host.cannot_write()))
             }
         }
+    }
+
+    /// A unit that was only found may come from a batch that is not anchored yet, and never will be
+    /// if the platform failed: promise I2 is about that answer as well.
+    async fn answer_from_read(self) -> Result<(), CommitFailure> {
+        if !self.found_drawn || self.host.committer.settled().await.is_ok() {
+            return Ok(());
+        }
+        Err(CommitFailure::Refused(self.host.cannot_write()))
     }
 
     /// Ends a call that failed: its writes are dropped, except what a limited key released. A row

@@ -156,6 +156,7 @@ impl Call {
         if let Some(known) = &known
             && let Some(unit) = self.unit_of(grant, known, serial).await?
         {
+            self.found_drawn = true;
             return Ok(unit);
         }
         let spent = self.spent_on(known.as_ref()).await?;

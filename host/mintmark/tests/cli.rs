@@ -111,7 +111,7 @@ fn a_node_begins_with_the_roots_answer_and_not_before() {
     let (_, text) = failed(place, &INSTALL);
     assert!(text.contains("installed already"), "{text}");
     let shown = done(place, &["verify", "--config", "config.toml"]);
-    assert!(shown.contains("anchor   equal"), "{shown}");
+    assert!(shown.contains("anchor        equal"), "{shown}");
 }
 
 /// A node that serves until it is dropped.

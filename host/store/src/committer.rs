@@ -102,9 +102,9 @@ struct Status {
     batches: AtomicU64,
 }
 
-struct Job {
-    transaction: Transaction,
-    answer: oneshot::Sender<Result<Committed, CommitError>>,
+enum Job {
+    Commit { transaction: Transaction, answer: oneshot::Sender<Result<Committed, CommitError>> },
+    Settle { answer: oneshot::Sender<Result<(), CommitError>> },
 }
 
 impl Committer {
@@ -140,10 +140,22 @@ impl Committer {
         transaction: Transaction,
     ) -> impl Future<Output = Result<Committed, CommitError>> + Send + use<> {
         let (answer, wait) = oneshot::channel();
-        let job = Job { transaction, answer };
+        let job = Job::Commit { transaction, answer };
         if let Some(queue) = &self.0.queue {
             // A queue without a thread drops the job, which answers it below.
             drop(queue.send(job));
+        }
+        async { wait.await.unwrap_or(Err(CommitError::Unavailable)) }
+    }
+
+    /// Waits until all that any reader can see by now is anchored, and says whether it is.
+    ///
+    /// A batch can be read as soon as the store has it, and is anchored a moment later. Who answers
+    /// from what he read, and commits nothing himself, asks this first.
+    pub fn settled(&self) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let (answer, wait) = oneshot::channel();
+        if let Some(queue) = &self.0.queue {
+            drop(queue.send(Job::Settle { answer }));
         }
         async { wait.await.unwrap_or(Err(CommitError::Unavailable)) }
     }
@@ -182,11 +194,18 @@ impl Worker {
         let status = Arc::clone(&self.status);
         let _poison_if_it_panics = PoisonOnPanic(&status);
         while let Ok(first) = jobs.recv() {
-            let (batch, answers) = gather(first, jobs);
-            let results = self.commit(batch, answers.len());
-            for (answer, result) in answers.into_iter().zip(results) {
-                // Whoever waited may have given up; the commit stands.
-                drop(answer.send(result));
+            let Gathered { batch, answers, settling } = Gathered::of(first, jobs);
+            if !batch.is_empty() {
+                let results = self.commit(batch, answers.len());
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // Whoever waited may have given up; the commit stands.
+                    drop(answer.send(result));
+                }
+            }
+            let poisoned = status.poisoned.load(Ordering::Acquire);
+            for answer in settling {
+                let settled = if poisoned { Err(CommitError::Unavailable) } else { Ok(()) };
+                let _given_up = answer.send(settled);
             }
         }
     }
@@ -245,20 +264,43 @@ impl Drop for PoisonOnPanic<'_> {
     }
 }
 
-type Answers = Vec<oneshot::Sender<Result<Committed, CommitError>>>;
+/// What is done next: transactions that share a sync, and who waits for no commit of his own.
+#[derive(Default)]
+struct Gathered {
+    batch: Vec<Transaction>,
+    answers: Vec<oneshot::Sender<Result<Committed, CommitError>>>,
+    settling: Vec<oneshot::Sender<Result<(), CommitError>>>,
+}
 
-/// The first job and what waits behind it, up to the limits of a batch.
-fn gather(first: Job, jobs: &mpsc::Receiver<Job>) -> (Vec<Transaction>, Answers) {
-    let mut bytes = first.transaction.weight_bytes();
-    let mut batch = vec![first.transaction];
-    let mut answers = vec![first.answer];
-    while batch.len() < BATCH_TRANSACTIONS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(job) = jobs.try_recv() else { break };
-        bytes += job.transaction.weight_bytes();
-        batch.push(job.transaction);
-        answers.push(job.answer);
+impl Gathered {
+    /// The first job and what waits behind it, up to the limits of a batch.
+    fn of(first: Job, jobs: &mpsc::Receiver<Job>) -> Self {
+        let mut gathered = Self::default();
+        let mut bytes = gathered.add(first);
+        while gathered.batch.len() + gathered.settling.len() < BATCH_TRANSACTIONS_MAX
+            && bytes < BATCH_BYTES_MAX
+        {
+            let Ok(job) = jobs.try_recv() else { break };
+            bytes += gathered.add(job);
+        }
+        gathered
     }
-    (batch, answers)
+
+    /// Adds a job; gives the bytes that it adds to the batch.
+    fn add(&mut self, job: Job) -> usize {
+        match job {
+            Job::Commit { transaction, answer } => {
+                let bytes = transaction.weight_bytes();
+                self.batch.push(transaction);
+                self.answers.push(answer);
+                bytes
+            }
+            Job::Settle { answer } => {
+                self.settling.push(answer);
+                0
+            }
+        }
+    }
 }
 
 fn answer_of(outcome: Outcome) -> Result<Committed, CommitError> {

@@ -232,3 +232,33 @@ fn a_handle_can_be_dropped_on_the_committers_own_thread() {
     };
     assert!(block_on(waiting).is_ok());
 }
+
+/// A hook that fails once it is told to.
+struct Failing(Arc<AtomicU64>);
+
+impl AfterCommit for Failing {
+    fn advance(&mut self, _: &Position, _: &[[u8; 32]]) -> Result<(), NotAnchored> {
+        if self.0.load(Ordering::SeqCst) == 0 { Ok(()) } else { Err(NotAnchored) }
+    }
+}
+
+#[test]
+fn i2_what_can_be_read_and_is_not_anchored_is_never_settled() {
+    let store = Arc::new(Observed::new());
+    let fails = Arc::new(AtomicU64::new(0));
+    let committer = Committer::start(store.clone(), Box::new(Failing(Arc::clone(&fails))));
+    assert_eq!(block_on(committer.settled()), Ok(()));
+    block_on(committer.commit(counting(10))).unwrap();
+    assert_eq!(block_on(committer.settled()), Ok(()));
+    let batches = committer.batches();
+    fails.store(1, Ordering::SeqCst);
+    let committed = committer.commit(counting(10));
+    let settled = committer.settled();
+    assert_eq!(block_on(committed), Err(CommitError::Unavailable));
+    // The second count is there for whoever reads, and nobody may answer from it.
+    assert_eq!(count(&*store), 2);
+    assert_eq!(block_on(settled), Err(CommitError::Unavailable));
+    assert_eq!(block_on(committer.settled()), Err(CommitError::Unavailable));
+    assert_eq!(committer.batches(), batches);
+    assert_eq!(block_on(Committer::closed().settled()), Err(CommitError::Unavailable));
+}

@@ -44,7 +44,8 @@ impl Custody {
 impl Call {
     async fn approve_stream(&mut self, site: &str, epoch: Option<u64>) -> Result<u64, Refusal> {
         if !self.host.identity.is_headquarters() {
-            return Err(Refusal::denied("Only headquarters opens streams."));
+            let detail = "This is a site; headquarters opens the streams to its sites.";
+            return Err(Refusal::new(Reason::WrongState, detail));
         }
         let site = self.peer_uri(site);
         let known: Option<StreamRecord> = self.read(&super::stream::stream_place(&site)).await?;

@@ -142,6 +142,10 @@ fn a_backup_that_nothing_followed_costs_nothing() {
     .unwrap();
     let bench = Bench { world, hq, site: stopped.start_on(disk.open()).unwrap() };
     assert_eq!(bench.counters(&entitlement).unused, 9);
+    // Nobody knows what the rate windows held, so they begin full.
+    let early = bench.provision(&entitlement, "SN:2", &Device::new()).unwrap_err();
+    assert_eq!(early.reason, Reason::RateLimited);
+    bench.site.clock().pass_ms(early.retry_after_ms.unwrap());
     bench.provision(&entitlement, "SN:2", &Device::new()).unwrap();
 }
 

@@ -58,6 +58,9 @@ impl Site<'_> {
             let fired = self.machine.disk.fired();
             match started {
                 Some(host) if fired == 0 => {
+                    if !serves(&host) {
+                        wrong(&self.story, "a host on a machine that works serves");
+                    }
                     self.machine.disk.fail(None);
                     self.fired_before = 0;
                     self.running = Some(host);
@@ -258,14 +261,7 @@ fn damage(after: &Machine, stopped: &Stopped, chance: &mut Chance, told: &mut To
 
 /// Whether a host gives anything out.
 fn serves(host: &TestHost) -> bool {
-    let request = line::ReserveRequest {
-        entitlement: "ent-0000000000000000".to_owned(),
-        subject: "SN:0".to_owned(),
-        serial: None,
-    };
-    let answer = host.call::<line::ReserveResponse>("station", "line-4", "Reserve", &request);
-    let refused = ["READ_ONLY", "ROLLBACK_SUSPECTED"];
-    !answer.is_err_and(|status| refused.contains(&status.reason.as_str()))
+    !futures_executor::block_on(host.custody().status()).unwrap().read_only
 }
 
 pub(crate) fn status(host: &TestHost, entitlement: &str) -> line::EntitlementStatus {
