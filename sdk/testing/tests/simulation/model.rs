@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use mintmark_plugin_device_key::proto::{DeviceIdentity, UnitState};
 
-use crate::beginning::{AUDIT_UNITS, MAX_IN_DOUBT, RATE_MS, RATE_UNITS, SCRAP_ALLOWANCE, TOTAL};
+use crate::beginning::{
+    ATTEMPTS, AUDIT_UNITS, MAX_IN_DOUBT, RATE_MS, RATE_UNITS, SCRAP_ALLOWANCE, TOTAL,
+};
 
 /// What a site has promised.
 #[derive(Clone, Debug)]
@@ -39,6 +41,13 @@ pub(crate) struct Unit {
     pub(crate) device: usize,
     /// What was answered; `None` where the answer was lost.
     pub(crate) identity: Option<DeviceIdentity>,
+}
+
+impl Unit {
+    /// Whether the device failed as often as it may: then it gets nothing before it is confirmed.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.attempts >= ATTEMPTS && self.state != UnitState::Confirmed
+    }
 }
 
 impl Allotment {

@@ -263,6 +263,10 @@ impl<'a> Site<'a> {
     /// Asks for an identity; nothing is remembered that was not answered.
     fn release(&mut self, asked: Asked, device: usize, station: &str, legal: &[&str]) {
         let Asked { entitlement, subject, unit } = asked;
+        let mut legal = legal.to_vec();
+        if unit.as_ref().is_some_and(Unit::is_exhausted) {
+            legal.push("ATTEMPTS_EXHAUSTED");
+        }
         let request = line::ProvisionRequest {
             entitlement: entitlement.clone(),
             subject: subject.clone(),
@@ -273,7 +277,7 @@ impl<'a> Site<'a> {
         let what = format!("provision {entitlement} {subject} device {device} as {station}");
         let was_broken = self.is_broken();
         let answer = self.host().call("station", station, "Provision", &request);
-        let identity: line::DeviceIdentity = match self.settle(what, was_broken, answer, legal) {
+        let identity: line::DeviceIdentity = match self.settle(what, was_broken, answer, &legal) {
             Settled::Done(identity) => identity,
             Settled::Refused => return,
             Settled::InDoubt => {
