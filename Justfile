@@ -30,6 +30,10 @@ load:
 pools:
     cargo bench -p mintmark-tests --bench pools
 
+# So many lives of sites on a disk that fails, beside a model of what was promised.
+simulate SEEDS="20000":
+    MINTMARK_SEEDS={{SEEDS}} cargo test -p mintmark-sdk-testing --test simulation -- --nocapture
+
 # kill -9 at every system call of a start, a provisioning, an import, an export and a receipt.
 kill-points:
     MINTMARK_KILL_POINTS=all cargo test -p mintmark-sdk-testing --test kill -- --nocapture

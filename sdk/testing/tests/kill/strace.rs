@@ -106,6 +106,27 @@ impl Traced {
     }
 }
 
+/// Whether there is an `strace` that may attach itself to a process here.
+pub(crate) fn can_trace() -> bool {
+    let waiting = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let Ok(mut waiting) = waiting else { return false };
+    let traced = Command::new("strace")
+        .args(["-o", "/dev/null", "-p", &waiting.id().to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let attached = traced.is_ok_and(|mut tracer| {
+        let mut line = String::new();
+        let words = BufReader::new(tracer.stderr.take().unwrap()).read_line(&mut line);
+        drop(waiting.stdin.take());
+        let ended = tracer.wait();
+        words.is_ok() && ended.is_ok() && line.contains("attached")
+    });
+    drop(waiting.stdin.take());
+    let _ended = waiting.wait();
+    attached
+}
+
 /// Starts the tracer; gives it when it has every thread.
 fn attach(child: &Child, folder: &Path, log: &Path, injection: &Injection) -> Child {
     let mut command = Command::new("strace");
