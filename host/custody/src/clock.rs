@@ -1,6 +1,6 @@
 //! Site time: the machine's clocks, read and judged by [`mintmark_model::clock`].
 //!
-//! What outlives a start is in [`kept`]; what people may say about the clock is in [`acts`].
+//! What outlives a start is in `kept`; what people may say about the clock is in `acts`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -85,9 +85,15 @@ impl Custody {
 impl Call {
     async fn revoke_user(&mut self, role: &str, name: &str) -> Result<Role, Refusal> {
         let role = Role::from_name(role).ok_or_else(|| Refusal::not_found("role"))?;
-        let caller = &self.session.principal;
+        let caller = self.session.principal.clone();
         if caller.role == role && caller.name == name {
             return Err(Refusal::invalid("Nobody revokes himself; let another admin do it."));
+        }
+        // Two who revoke each other at once conflict: one of them remains.
+        let own = tables::pair(tables::USERS, caller.role.name(), &caller.name);
+        let own: Option<UserRecord> = self.read(&own).await?;
+        if own.is_some_and(|own| own.revoked_at.is_some()) {
+            return Err(dismissed());
         }
         let place = tables::pair(tables::USERS, role.name(), name);
         let user: Option<UserRecord> = self.read(&place).await?;

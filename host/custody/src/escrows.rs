@@ -216,10 +216,13 @@ async fn opening(
 ) -> Result<Opening, Refusal> {
     let counters = counters(view, &grant.entitlement).await?;
     let place = tables::pair(tables::ALLOTMENTS, &allotment.plugin, &grant.entitlement);
-    if view.peek::<AllotmentRecord>(&place).await?.is_none() {
+    // Lease, end and limits as the counters: of now, not of when the caller looked.
+    let present: Option<AllotmentRecord> = view.peek(&place).await?;
+    let allotment = &present.ok_or_else(|| {
         let detail = "The entitlement's import is not committed yet.";
-        return Err(Refusal::new(Reason::WrongState, detail));
-    }
+        Refusal::new(Reason::WrongState, detail)
+    })?;
+    let grant = &crate::units::grant_of(allotment)?;
     if !counters.add_up() {
         return Err(crate::call::unbalanced());
     }

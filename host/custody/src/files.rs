@@ -123,6 +123,10 @@ impl Custody {
         limit: usize,
     ) -> Result<FilePart, Refusal> {
         let call = self.begin(session, None).await?;
+        // A file is a release: what can be read of it must be anchored.
+        if self.host.committer.settled().await.is_err() {
+            return Err(self.host.cannot_write());
+        }
         let record: Option<FileRecord> = call.view.peek(&place(file)).await?;
         let record = record.filter(|record| record.digest.is_some());
         let record = record.ok_or_else(|| Refusal::not_found("file"))?;

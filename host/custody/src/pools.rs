@@ -22,7 +22,9 @@ pub use loading::PoolLoad;
 
 use crate::call::Call;
 use crate::custody::Custody;
+use crate::disk::granted::GrantedRecord;
 use crate::disk::key::KeyRecord;
+use crate::disk::peer::StreamRecord;
 use crate::disk::pool::{ImportRecord, LoadRecord, PoolRecord};
 use crate::types::Session;
 use crate::vault::Binding;
@@ -191,10 +193,35 @@ pub(crate) async fn write_off_exports(view: &mut View) -> Result<(), Refusal> {
             view.write(key, KeyRecord { exported: true, ..record });
         }
     }
+    for (key, value) in view.scan(Range::all(tables::GRANTED, Vec::new())).await? {
+        let granted: GrantedRecord = disk::read(&value)?;
+        let directives = granted.directives.saturating_add(NUMBERS_LOST);
+        view.write(key, GrantedRecord { directives, ..granted });
+    }
+    for (key, value) in view.scan(Range::all(tables::JOBS, tables::prefix(LOAD, b""))).await? {
+        let load: LoadRecord = disk::read(&value)?;
+        view.write(pool_place(&key_name(&key.key[LOAD.len() + 1..])), suspect(load));
+        view.delete(key);
+    }
+    // Sites that were known and had no message yet may have had one since.
+    for (key, _) in view.scan(Range::all(tables::PEERS, Vec::new())).await? {
+        let stream = Key::new(tables::STREAMS, key.key);
+        if view.read::<StreamRecord>(&stream).await?.is_none() {
+            view.write(stream, StreamRecord::default());
+        }
+    }
     let place = Key::new(tables::NUMBERS, b"entitlement");
     let last: u32 = view.read(&place).await?.unwrap_or(0);
     view.write(place, last.saturating_add(NUMBERS_LOST));
     Ok(())
+}
+
+/// A load that was under way may have been finished since, and its keys handed out.
+fn suspect(load: LoadRecord) -> PoolRecord {
+    let left = load.arrived();
+    let LoadRecord { load, plugin, algorithm, keys, digest, begun_at, .. } = load;
+    let loaded_at = begun_at;
+    PoolRecord { load, plugin, algorithm, keys, left, digest, loaded_at, suspect: true }
 }
 
 /// What kinds of jobs there are, as their places begin.

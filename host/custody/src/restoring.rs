@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use mintmark_crypto::digest::sha256;
 use mintmark_crypto::random;
 use mintmark_exchange::approval::{self, Act, ApprovalRequest, Approvers, Place};
 use mintmark_exchange::canonical;
@@ -21,8 +22,8 @@ use mintmark_exchange::row::{Event, RowBody, Started, UnitEvent};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::escrow::Moment;
 use mintmark_model::{Counters, Reason, Refusal, UnitState};
-use mintmark_platform::Platform;
 use mintmark_platform::anchor::Anchor;
+use mintmark_platform::{Mark, Platform};
 use mintmark_store::{
     Add, BackupReader, Key, NewRow, Outcome, Range, Snapshot, Store, Transaction, Verified,
 };
@@ -64,6 +65,8 @@ pub struct Ceremony {
     epoch: u64,
     /// The anchor is the backup's very position.
     nothing_followed: bool,
+    /// The platform does not know what the store imported after the backup.
+    forgot: bool,
     losses: Vec<Loss>,
     clock: SiteClock,
     boot: u64,
@@ -125,7 +128,8 @@ impl Ceremony {
         let record: Option<HostRecord> =
             view.peek(&host_place()).await.map_err(OpenError::Refused)?;
         let record = record.ok_or(OpenError::NotInitialised)?;
-        let anchor = platform.anchor().map_err(OpenError::Platform)?;
+        let anchor = anchor_of(platform, store_id, record.epoch)?;
+        let forgot = platform.remembers(&forgot_digest(&store_id));
         if anchor.is_some_and(|anchor| anchor.store_id != store_id) {
             return Err(OpenError::Misfit("the platform anchors another store than the backup's"));
         }
@@ -155,6 +159,7 @@ impl Ceremony {
             list,
             replaces,
             nothing_followed,
+            forgot,
             losses,
         })
     }
@@ -297,6 +302,9 @@ impl Ceremony {
         // The rows of the new ledger are counted from its beginning.
         let mark = MarkRecord { mark_ms: moment.site_ms, after_row: 0 };
         transaction.writes.push((mark_place(), Some(disk::write(mark))));
+        if self.forgot {
+            transaction.writes.push((forgot_place(), Some(disk::write(u64::MAX))));
+        }
         if !self.nothing_followed {
             let mut view = View::new(&*self.store).await.map_err(OpenError::Refused)?;
             write_off_exports(&mut view).await.map_err(OpenError::Refused)?;
@@ -435,6 +443,36 @@ impl Restored {
         let anchor = Anchor::new(self.store_id, self.epoch, mark);
         platform.advance(&anchor).map_err(OpenError::Platform)
     }
+}
+
+/// The anchor of a platform. One that has none gets its own first, in an epoch that no other
+/// platform has: so approvals of a restore are good for this one alone.
+fn anchor_of(
+    platform: &dyn Platform,
+    store_id: [u8; 16],
+    epoch: u64,
+) -> Result<Option<Anchor>, OpenError> {
+    let known = platform.anchor().map_err(OpenError::Platform)?;
+    if known.is_some() {
+        return Ok(known);
+    }
+    let [_, jump @ ..] = random::array::<4>().map(u64::from);
+    let jump = jump.into_iter().fold(0, |jump, byte| jump << 8 | byte) + 1;
+    let nowhere = Mark { commit: 0, heads_digest: [0; 32], set_hash: [0; 32] };
+    let own = Anchor::new(store_id, epoch + jump, nowhere);
+    platform.remember(&[forgot_digest(&store_id)]).map_err(OpenError::Platform)?;
+    platform.advance(&own).map_err(OpenError::Platform)?;
+    Ok(Some(own))
+}
+
+/// What a platform remembers that took a store over without knowing its past.
+fn forgot_digest(store_id: &[u8; 16]) -> [u8; 32] {
+    sha256(&mintmark_crypto::framed("mintmark platform that forgot v1", &[store_id]))
+}
+
+/// Headquarters' time up to which its grants may have been imported before the restore.
+pub(crate) fn forgot_place() -> Key {
+    Key::new(tables::NUMBERS, b"forgot")
 }
 
 /// The position in row order of units that were never drawn.

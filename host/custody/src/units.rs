@@ -177,6 +177,9 @@ impl Call {
         subject: &str,
     ) -> Result<OpenUnit, Refusal> {
         let grant = &allotment.grant;
+        if self.is_carried(grant, subject) {
+            self.check_life(grant).await?;
+        }
         if let Some(unit) = self.drawn_here(grant, subject) {
             return Ok(unit);
         }
@@ -278,7 +281,9 @@ impl Call {
     /// The unit that this call, or its first run, drew for `subject`.
     fn drawn_here(&mut self, grant: &Arc<Grant>, subject: &str) -> Option<OpenUnit> {
         let carried = self.carried.remove(&(grant.entitlement.clone(), subject.to_owned()));
-        if let Some(Carried(work)) = carried {
+        if let Some(Carried(mut work)) = carried {
+            // An extension may have come since the first run.
+            work.grant = Arc::clone(grant);
             let number = work.number;
             self.rows.extend(work.first_rows());
             self.units.insert(work.place(), work);
@@ -338,12 +343,10 @@ impl Call {
         Ok(Spent { units, attempts: last.attempts })
     }
 
-    /// The record of a unit, with what this call did to it.
+    /// The record of a unit as it is committed. What this call did to it frees neither subject nor
+    /// serial number: of a call that fails only what it released is kept.
     async fn unit_at(&self, entitlement: &str, unit: u64) -> Result<Option<UnitRecord>, Refusal> {
-        match self.units.get(&(entitlement.to_owned(), unit)) {
-            Some(work) => Ok(Some(work.now.clone())),
-            None => self.view.peek(&tables::unit(entitlement, unit)).await,
-        }
+        self.view.peek(&tables::unit(entitlement, unit)).await
     }
 
     async fn reserve(

@@ -72,11 +72,12 @@ impl Window {
     /// Gives back a unit that was reserved at `at_ms` and came to nothing. An instant that left the
     /// window is no loss.
     pub fn give_back(&mut self, at_ms: u64) {
-        let mut newest_first = self.entries.iter_mut().rev();
-        let entry = newest_first.find(|entry| entry.0 == at_ms && entry.1 > 0);
-        if let Some(entry) = entry {
-            entry.1 -= 1;
-            self.held -= 1;
+        let Some(place) = self.entries.iter().rposition(|entry| entry.0 == at_ms) else { return };
+        self.held -= 1;
+        self.entries[place].1 -= 1;
+        // An instant at which nothing is reserved takes no room.
+        if self.entries[place].1 == 0 {
+            self.entries.remove(place);
         }
     }
 

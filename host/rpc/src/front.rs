@@ -71,7 +71,13 @@ impl Front {
     async fn route(mut self, caller: Caller, path: &str, request: Request<Body>) -> Response<Body> {
         match self.admit(&caller, path).await {
             Ok((place, Target::Host)) => {
-                let Ok(response) = self.routes.call(request).await;
+                // What is queued is committed whoever waits, and then memory has to learn of it: the
+                // handler runs to its end.
+                let response = tokio::spawn(self.routes.call(request)).await;
+                let response = match response {
+                    Ok(Ok(response)) => response,
+                    Err(_) => Status::internal("The call failed; see the host's log.").into_http(),
+                };
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
             Ok((place, Target::Plugin(route))) => {

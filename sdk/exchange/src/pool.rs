@@ -23,7 +23,7 @@ pub struct KeyFileHead {
     pub algorithm: String,
     /// How many keys there are.
     pub keys: u64,
-    /// [`SealedKeys::digest`] of each chunk, in order.
+    /// SHA-256 of each chunk as [`SealedKeys::encode`] writes it, in order.
     pub chunks: Vec<Digest>,
 }
 

@@ -63,7 +63,8 @@ impl Call {
 
     /// Whether the store was restored since the stream was opened.
     pub(super) fn is_stale(&self, record: &StreamRecord) -> bool {
-        self.host.identity.is_headquarters() && record.store_epoch != self.host.epoch
+        let opened = record.store_epoch.max(crate::custody::FIRST_EPOCH);
+        self.host.identity.is_headquarters() && opened != self.host.epoch
     }
 
     /// The least epoch of a stream that this store begins: nobody has seen it from an older store.

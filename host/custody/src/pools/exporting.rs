@@ -111,7 +111,8 @@ impl Call {
         let all = Range::all(tables::POOL_KEYS, chunk_prefix(&source.load)).limit(PAGE);
         let mut range = all.clone();
         while wanted > 0 {
-            let page = self.view.peek_range(&range).await?;
+            // With this call's own writes: it may have taken keys off the pool before.
+            let page = self.view.scan(range.clone()).await?;
             let last = page.last().ok_or_else(damaged)?;
             range = all.clone().after(last.0.key.clone());
             for (key, value) in page {

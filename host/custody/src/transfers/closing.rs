@@ -306,10 +306,14 @@ impl Call {
         let node = identity.node.clone();
         let place = tables::pair(tables::HELD, &identity.uri(), node.as_bytes());
         let held: Option<peer::HeldRecord> = self.read(&place).await?;
-        let after = held.map_or(Position::default(), |held| Position {
-            sequence: held.sequence,
-            hash: held.hash,
-        });
+        // What headquarters holds of a ledger that this one replaced says nothing of this one.
+        let incarnation = self.host.identity.incarnation;
+        let held = held.filter(|held| held.incarnation == incarnation).ok_or_else(unreceipted)?;
+        // What this very call does to it can have no receipt.
+        if self.rows.iter().any(|row| must_be_receipted(&row.event, entitlement)) {
+            return Err(unreceipted());
+        }
+        let after = Position { sequence: held.sequence, hash: held.hash };
         let mut at = after.sequence;
         loop {
             let rows = self.view.rows(&node, at, PAGE_BYTES).await?;
@@ -318,10 +322,7 @@ impl Call {
             for row in &rows {
                 let row = Row::decode(&row.encoded).map_err(|_| damaged())?;
                 if must_be_receipted(&row.body.event, entitlement) {
-                    let detail = "Rows about the entitlement have no receipt yet; export a \
-                                  bundle and import headquarters' receipt first.";
-                    return Err(Refusal::new(Reason::WrongState, detail)
-                        .with("row", row.sequence.to_string()));
+                    return Err(unreceipted().with("row", row.sequence.to_string()));
                 }
             }
         }
@@ -393,4 +394,10 @@ fn must_be_receipted(event: &Event, closing: &str) -> bool {
 fn damaged() -> Refusal {
     let detail = "The ledger or the units cannot be read; run `mintmark verify`.";
     Refusal::new(Reason::Unavailable, detail)
+}
+
+fn unreceipted() -> Refusal {
+    let detail = "Rows about the entitlement have no receipt yet; export a bundle and import \
+                  headquarters' receipt first.";
+    Refusal::new(Reason::WrongState, detail)
 }

@@ -333,7 +333,9 @@ fn read_change(bytes: &[u8]) -> Result<Change, Refusal> {
 
 /// Whether headquarters can still order this.
 fn check_possible(record: &GrantedRecord, change: Change) -> Result<(), Refusal> {
-    if record.revoked || record.closed.is_some() {
+    // A revocation may be ordered again: the first may be lost, or of an older store.
+    let again = record.revoked && change == Change::Revoke;
+    if (record.revoked && !again) || record.closed.is_some() {
         let detail = "The entitlement was revoked or closed; nothing of it changes any more.";
         return Err(Refusal::new(Reason::WrongState, detail));
     }

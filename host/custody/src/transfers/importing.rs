@@ -22,6 +22,7 @@ use crate::disk::time::WindowsRecord;
 use crate::escrows::windows_place;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
+use crate::restoring::forgot_place;
 use crate::tables;
 use crate::types::ImportedGrant;
 use crate::view::View;
@@ -80,6 +81,13 @@ impl Call {
     }
 
     async fn refuse_known(&mut self, grant: &Grant) -> Result<(), Refusal> {
+        let forgot: Option<u64> = self.read(&forgot_place()).await?;
+        if forgot.is_some_and(|since| grant.issued_at <= since) {
+            let detail = "The host was restored on a platform that does not know what it imported, \
+                          and may have had this entitlement. Send headquarters a bundle, take its \
+                          receipt, and have a new entitlement granted.";
+            return Err(Refusal::new(Reason::OutOfOrder, detail));
+        }
         let id = remembered(&grant.entitlement);
         let place = tables::pair(tables::ALLOTMENTS, &self.plugin_name()?, &grant.entitlement);
         let known: Option<AllotmentRecord> = self.read(&place).await?;

@@ -10,13 +10,13 @@ use mintmark_exchange::row::Event;
 use mintmark_model::escrow::Lease;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::ClusterRole;
-use mintmark_store::Key;
 
 use crate::call::Call;
 use crate::disk::allotment::AllotmentRecord;
 use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord};
 use crate::host::untrusted;
 use crate::messages::stream::held_record;
+use crate::restoring::forgot_place;
 use crate::types::{Digest, ImportedReceipt, VerifiedCheckpoint};
 use crate::{tables, units};
 
@@ -102,6 +102,7 @@ impl Call {
         // From here on the act is done whole, or the call is not committed.
         let renewed = self.renew_all(&body, &order).await;
         let entitlements = self.whole(renewed)?;
+        self.remember_again(&body).await?;
         self.record(Event::ReceiptImported {
             receipt: order.digest(RECEIPT),
             exporter: body.exporter,
@@ -110,6 +111,17 @@ impl Call {
             heads: body.heads,
         });
         Ok(ImportedReceipt { body: order.body, entitlements })
+    }
+
+    /// Headquarters has seen this ledger: what it grants from now on is new here, also where the
+    /// platform had forgotten what was imported before a restore.
+    async fn remember_again(&mut self, body: &ReceiptBody) -> Result<(), Refusal> {
+        let own = self.host.identity.incarnation;
+        let forgot: Option<u64> = self.read(&forgot_place()).await?;
+        if forgot == Some(u64::MAX) && body.heads.iter().any(|head| head.incarnation == own) {
+            self.view.write(forgot_place(), body.made_at);
+        }
+        Ok(())
     }
 
     async fn renew_all(
@@ -198,7 +210,9 @@ impl Call {
             self.view.write(own, held_record(head));
         }
         let mut renewed = Vec::new();
-        for (place, mut record) in self.all_allotments().await? {
+        for (place, _) in self.all_allotments().await? {
+            // What this call itself did counts: a directive may have changed the allotment in it.
+            let Some(mut record) = self.read::<AllotmentRecord>(&place).await? else { continue };
             let grant = units::grant_of(&record)?;
             if grant.exporter != body.exporter {
                 continue;
@@ -211,22 +225,11 @@ impl Call {
                     .saturating_add(grant.terms.audit_return.seconds.saturating_mul(1_000)),
             };
             apply(&mut record, lease);
-            self.rewrite_allotment(&place, record).await?;
+            self.view.write(place, record);
             self.renewals.push((grant.entitlement.clone(), lease));
             renewed.push(grant.entitlement);
         }
         Ok(renewed)
-    }
-
-    async fn rewrite_allotment(
-        &mut self,
-        place: &Key,
-        record: AllotmentRecord,
-    ) -> Result<(), Refusal> {
-        // Reading it makes the commit depend on the version that was changed.
-        let _present: Option<AllotmentRecord> = self.read(place).await?;
-        self.view.write(place.clone(), record);
-        Ok(())
     }
 }
 

@@ -190,7 +190,7 @@ impl Call {
     }
 
     /// A device that has failed too often is not tried again.
-    async fn check_attempts(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+    pub(super) async fn check_attempts(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
         let most = unit.grant.terms.max_attempts_per_subject;
         let work = self.work(unit).await?;
         if work.now.state() == UnitState::Confirmed || work.now.attempts < most {

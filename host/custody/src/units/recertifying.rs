@@ -51,6 +51,11 @@ impl Call {
         };
         let public_key = kept.public_key.clone();
         self.check_life(&unit.grant).await?;
+        self.check_attempts(unit).await?;
+        if self.allotment_record(&unit.grant).await?.written_off {
+            let detail = "A restore wrote the entitlement off: the certificate may exist already.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
         check_fields(&unit.grant, fields)?;
         let certificate = self.certify(unit, &public_key, fields, ordinal).await?;
         let now = self.now_ms();

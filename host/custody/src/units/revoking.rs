@@ -9,6 +9,7 @@ use mintmark_store::{Key, Range};
 
 use super::{OpenAllotment, OpenUnit};
 use crate::call::Call;
+use crate::custody::FIRST_EPOCH;
 use crate::disk::{self, allotment::RevocationRecord};
 use crate::permit::Certify;
 use crate::transfers::batch_ca_of;
@@ -73,7 +74,9 @@ impl Call {
         let signer = permit.signing_key(&self.host.vault)?;
         let revoked = self.revoked(entitlement).await?;
         let place = Key::new(tables::NUMBERS, [b"crl ", entitlement.as_bytes()].concat());
-        let number = self.read::<u64>(&place).await?.unwrap_or_default() + 1;
+        // A restored store goes on where no list of the one before can be.
+        let restored = self.host.epoch.saturating_sub(FIRST_EPOCH) << 32;
+        let number = self.read::<u64>(&place).await?.unwrap_or_default().max(restored) + 1;
         self.view.write(place, number);
         let mut lists = Vec::new();
         for issuer in &issuers {

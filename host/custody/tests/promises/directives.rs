@@ -23,7 +23,7 @@ pub(crate) fn order(bench: &Bench, entitlement: &str, change: Change) -> Vec<u8>
 
 /// The order inside a directive's file; the message is taken off the stream, the order is not acted
 /// on.
-fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
+pub(crate) fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
     let file = site.stage(file);
     let order = site.run::<Line, _>("operator", "mei", || {
         let message = messages::open(Purpose::Directive, &file)?;

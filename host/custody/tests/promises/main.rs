@@ -16,6 +16,7 @@ mod imports;
 mod keys;
 mod life;
 mod messages;
+mod one_call;
 mod pools;
 mod proofs;
 mod reruns;

@@ -343,7 +343,7 @@ fn rows_of(host: &TestHost) -> Vec<Row> {
 }
 
 /// Grants an order from the pool in a plugin's call, and drops the message.
-fn grant(bench: &Bench, total: usize) -> Result<transfers::Exported, Status> {
+pub(crate) fn grant(bench: &Bench, total: usize) -> Result<transfers::Exported, Status> {
     let mut order = order(bench, &format!("po-{total}"), total);
     order.product.template = None;
     let site = bench.site.uri();

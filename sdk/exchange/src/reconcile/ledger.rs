@@ -80,13 +80,20 @@ impl Application {
     /// Units reserved after the newest receipt: that is where a bundle begins.
     pub(super) fn judge_audit_return(&mut self, checkpoints: &[Checkpoint], orders: &Orders) {
         let Self { state, findings, .. } = self;
-        for (entitlement, state) in &mut state.entitlements {
+        let SiteState { heads, entitlements, .. } = state;
+        for (entitlement, state) in entitlements {
             let mut reserved = 0_u64;
             for checkpoint in checkpoints {
                 let Some(ledger) = state.ledgers.get_mut(&checkpoint.node) else {
                     continue;
                 };
                 let (incarnation, from) = (checkpoint.incarnation, checkpoint.from.sequence);
+                let held = heads.get(&checkpoint.node);
+                let held = held.map_or(0, |held| held.last_of(incarnation).sequence);
+                if checkpoint.to.sequence <= held {
+                    // An old bundle again: it reports nothing that came after it.
+                    continue;
+                }
                 let since = ledger.drawn_since(incarnation, from).unwrap_or_default();
                 reserved = reserved.saturating_add(since);
                 ledger.remember_drawn(incarnation, checkpoint.to.sequence);

@@ -232,7 +232,8 @@ impl NodeLedger {
         let before = match earlier {
             // A new ledger goes on where the one before ended.
             Some(end) if (end.0, end.1) == row || sequence == 0 => end.2,
-            Some(_) => return None,
+            // Between two ends that are known: at least what was drawn after the later one.
+            Some(_) => self.drawn_at.iter().find(|end| (end.0, end.1) >= row)?.2,
             // The allotment began after that row.
             None if self.drawn_at.len() < ENDS_MAX => 0,
             None => return None,

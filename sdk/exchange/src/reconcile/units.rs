@@ -23,6 +23,9 @@ pub(super) struct Case<'a> {
     pub(super) from: Option<UnitState>,
 }
 
+/// How custody begins the detail of a failure that says that a device lost its key.
+const KEY_LOST: &str = "key-lost: ";
+
 impl Application {
     /// Applies a row about a unit.
     pub(super) fn unit(
@@ -141,9 +144,12 @@ impl Application {
     /// A unit is worked on by the station that drew it, or to which an operator handed it over.
     /// Other people than stations may end it.
     fn judge_station(&mut self, case: &Case<'_>, record: &UnitRecord) {
+        let event = case.event;
         let principal = &case.row.body.principal;
         let released = matches!(case.event.change, UnitChange::Issued | UnitChange::Released);
-        let bound = released || principal.contains("/station/");
+        // Custody lets only somebody say this who never had the unit: no station of the unit's.
+        let key_lost = event.change == UnitChange::Failed && event.detail.starts_with(KEY_LOST);
+        let bound = released || (principal.contains("/station/") && !key_lost);
         if bound && case.event.change != UnitChange::Lost && *principal != record.station {
             let text = "another station than the unit's, without a hand-over";
             self.findings.breach(FindingKind::Station, case.place, text);
