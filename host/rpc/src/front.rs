@@ -76,7 +76,7 @@ impl Front {
                 let response = tokio::spawn(self.routes.call(request)).await;
                 let response = match response {
                     Ok(Ok(response)) => response,
-                    Err(_) => Status::internal("The call failed; see the host's log.").into_http(),
+                    Err(_) => Status::internal("The call failed; ask for the log.").into_http(),
                 };
                 response.map(|body| Body::new(Held { body, _place: place }))
             }
