@@ -71,8 +71,8 @@ impl Front {
     async fn route(mut self, caller: Caller, path: &str, request: Request<Body>) -> Response<Body> {
         match self.admit(&caller, path).await {
             Ok((place, Target::Host)) => {
-                // What is queued is committed whoever waits, and then memory has to learn of it: the
-                // handler runs to its end.
+                // What is queued is committed whoever waits, and then memory has to learn of
+                // it: the handler runs to its end.
                 let response = tokio::spawn(self.routes.call(request)).await;
                 let response = match response {
                     Ok(Ok(response)) => response,
