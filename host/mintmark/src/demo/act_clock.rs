@@ -1,5 +1,7 @@
 //! Act 7: a clock that is moved back.
 
+use std::time::Duration;
+
 use super::act_begin::Cast;
 use super::act_cheat::DEVICES;
 use super::host::Host;
@@ -12,6 +14,9 @@ use crate::error::Error;
 /// How far the clock is moved: the whole window of the entitlement.
 const BEHIND_DAYS: u64 = 30;
 const DAY_MS: u64 = 86_400_000;
+/// Tries to start the host, and how long to wait between them.
+const STARTS_MAX: u32 = 40;
+const START_WAIT: Duration = Duration::from_millis(100);
 
 /// Plays the act. Hanoi's host is another process before it and after it.
 pub(super) async fn play(story: &mut Story, stage: &Stage, cast: &mut Cast) -> Result<(), Error> {
@@ -29,8 +34,19 @@ pub(super) async fn play(story: &mut Story, stage: &Stage, cast: &mut Cast) -> R
     let inside = Inside::start(stage, "hanoi").await?;
     let moved = move_back(story, stage, &inside).await;
     inside.stop().await?;
-    cast.join(Host::start(stage, "hanoi").await?);
+    cast.join(start_again(stage).await?);
     moved
+}
+
+/// Hanoi's host as a process again, as soon as the last of the one inside has let go of the store.
+async fn start_again(stage: &Stage) -> Result<Host, Error> {
+    for _ in 0..STARTS_MAX {
+        if let Ok(host) = Host::start(stage, "hanoi").await {
+            return Ok(host);
+        }
+        tokio::time::sleep(START_WAIT).await;
+    }
+    Host::start(stage, "hanoi").await
 }
 
 async fn move_back(story: &mut Story, stage: &Stage, inside: &Inside) -> Result<(), Error> {

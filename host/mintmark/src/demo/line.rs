@@ -69,6 +69,11 @@ pub(super) fn subject(number: u64) -> String {
     format!("chip-{number:05}")
 }
 
+/// Whether waiting helps, or nobody answered: a host that answers gives a reason.
+fn may_be_repeated(failure: &Failure) -> bool {
+    failure.is_transient() || failure.reason.is_none()
+}
+
 /// A device on the tester: it makes its own key.
 struct Device {
     subject: String,
@@ -167,7 +172,7 @@ impl<'a> Tester<'a> {
             tries_left -= 1;
             if failure.is(Reason::ReceiptOverdue) && tries_left > 0 {
                 self.line.carry(crossed).await?;
-            } else if failure.is_transient() && tries_left > 0 {
+            } else if may_be_repeated(&failure) && tries_left > 0 {
                 let wait = failure.retry_after.unwrap_or(NOBODY_WAIT);
                 if failure.is(Reason::RateLimited) {
                     self.tally.waits.push((Instant::now(), wait));
@@ -189,7 +194,7 @@ impl<'a> Tester<'a> {
         loop {
             match ask(self.client.clone()).await.map_err(Failure::from) {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(failure) if failure.is_transient() && tries_left > 0 => {
+                Err(failure) if may_be_repeated(&failure) && tries_left > 0 => {
                     self.tally.unanswered += u64::from(failure.reason.is_none());
                     tries_left -= 1;
                 }
