@@ -73,9 +73,9 @@ pub(crate) const POOL_KEYS: u8 = 31;
 /// Long work that goes in steps: loads of pools, key files that were written, imports of key files.
 pub(crate) const JOBS: u8 = 32;
 /// Days of notes, by plugin, and the counters of their notes.
-pub(crate) const NOTES: u8 = 33;
+pub(crate) const NOTES: u8 = 35;
 /// See [`NOTES`].
-pub(crate) const NOTE_COUNTERS: u8 = 34;
+pub(crate) const NOTE_COUNTERS: u8 = 36;
 
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {
@@ -105,4 +105,20 @@ pub(crate) fn counter(entitlement: &str, position: usize) -> Key {
 /// The key of part `part` of a file or component.
 pub(crate) fn part(table: u8, id: &str, part: u32) -> Key {
     pair(table, id, part.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn no_two_kinds_of_record_share_a_table() {
+        let mut tables = BTreeMap::new();
+        for line in include_str!("tables.rs").lines() {
+            let Some(table) = line.strip_prefix("pub(crate) const ") else { continue };
+            let (name, number) = table.split_once(": u8 = ").unwrap();
+            assert_eq!(tables.insert(number, name), None, "{name} has the number of another");
+        }
+        assert!(tables.len() > 30, "the constants are found: {}", tables.len());
+    }
 }
