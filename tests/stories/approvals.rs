@@ -3,17 +3,17 @@
 use crate::program::{done, find};
 use crate::world::{Host, Order, World, text};
 
-const ADMINS: [&str; 3] = ["anna", "bela", "chen"];
+pub(crate) const ADMINS: [&str; 3] = ["anna", "bela", "chen"];
 
 /// The request that a command of anna's waits with.
-fn waits(host: &Host, arguments: &[&str]) -> String {
+pub(crate) fn waits(host: &Host, arguments: &[&str]) -> String {
     let ended = host.run(arguments);
     assert_ne!(ended.code, 0, "{}", ended.text);
     assert_eq!(find(&ended.answer, "reason").as_deref(), Some("APPROVAL_REQUIRED"));
     find(&ended.answer, "request").unwrap_or_else(|| panic!("no request: {}", ended.text))
 }
 
-fn done_as(host: &Host, name: &str, arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn done_as(host: &Host, name: &str, arguments: &[&str]) -> serde_json::Value {
     let ended = host.run_as(name, arguments);
     assert_eq!(ended.code, 0, "{}", ended.text);
     ended.answer

@@ -11,6 +11,7 @@ mod pool;
 mod program;
 mod python;
 mod refusals;
+mod rotation;
 mod station;
 mod tampered;
 mod units;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mintmark_crypto::hpke::{RecipientKey, Suite};
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_crypto::{SecretBytes, random};
 use mintmark_exchange::canonical;
@@ -119,7 +118,7 @@ impl Custody {
         let head = snapshot.position().head(&custody.host.identity.node);
         if suspicion.is_none() {
             custody.record_start(head.map_or(0, |head| head.sequence)).await?;
-            custody.close_all_due().await.map_err(OpenError::Refused)?;
+            custody.end_what_is_due().await.map_err(OpenError::Refused)?;
         }
         Ok(custody)
     }
@@ -225,11 +224,13 @@ impl Custody {
         self.host.own_session(method)
     }
 
-    /// What was paused for too long while the host did not run is closed at its start.
-    async fn close_all_due(&self) -> Result<(), Refusal> {
-        let session = self.own_session("CloseAllotments");
+    /// What was paused for too long while the host did not run is closed at its start, and a
+    /// retired key whose time is over is destroyed.
+    async fn end_what_is_due(&self) -> Result<(), Refusal> {
+        let session = self.own_session("EndWhatIsDue");
         let mut call = self.begin(session, None).await?;
-        call.close_all_due().await
+        call.close_all_due().await?;
+        call.destroy_retired().await
     }
 
     async fn record_start(&self, after_row: u64) -> Result<(), OpenError> {
@@ -316,8 +317,9 @@ fn identity_of(record: &HostRecord, vault: &Vault) -> Result<Identity, OpenError
         SigningKey::from_pkcs8(SignatureAlgorithm::EcdsaP256, material.expose())
             .map_err(|_| damaged("a key of the host"))
     };
-    let transfer = vault
-        .open(&host_binding("transfer"), &installed.transfer_key)
+    // The key may be replaced while the host runs: it is opened at each use.
+    vault
+        .recipient_key(&host_binding("transfer"), &installed.transfer_key)
         .map_err(OpenError::Refused)?;
     let charter = SignedOrder::decode(&installed.charter).and_then(|order| order.open::<Charter>());
     Ok(Identity {
@@ -331,9 +333,6 @@ fn identity_of(record: &HostRecord, vault: &Vault) -> Result<Identity, OpenError
         charter: charter.map_err(|_| damaged("the charter"))?,
         custody_key: signing("custody", &installed.custody_key)?,
         custody_certificate: installed.custody_certificate.clone(),
-        transfer_key: RecipientKey::from_bytes(Suite::X25519Sha256Aes256Gcm, transfer.expose())
-            .map_err(|_| damaged("the transfer key"))?,
-        transfer_certificate: installed.transfer_certificate.clone(),
     })
 }
 

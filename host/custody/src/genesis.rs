@@ -73,7 +73,7 @@ pub struct RootAnswer {
 }
 
 /// How long the host's own certificates are valid, in days.
-const HOST_DAYS: u32 = 365;
+pub(crate) const HOST_DAYS: u32 = 365;
 
 /// The first step: makes the cluster CA's key in an empty store; gives its certificate request.
 ///

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mintmark_crypto::hpke::RecipientKey;
 use mintmark_crypto::sign::SigningKey;
 use mintmark_crypto::{framed, random};
 use mintmark_exchange::charter::Charter;
@@ -71,8 +70,6 @@ pub(crate) struct Identity {
     pub(crate) charter: Charter,
     pub(crate) custody_key: SigningKey,
     pub(crate) custody_certificate: Vec<u8>,
-    pub(crate) transfer_key: RecipientKey,
-    pub(crate) transfer_certificate: Vec<u8>,
 }
 
 impl Identity {

@@ -8,18 +8,19 @@ use mintmark_exchange::canonical;
 use mintmark_exchange::identity::{self, BodyVersion, IdentityBody, PluginIdentity};
 use mintmark_exchange::message::{
     self, CHUNK_BYTES_MAX, ChunkRef, HEAD_BYTES_MAX, HeadRef, Header, HostHeader, MessageHead,
-    Purpose, Suite, Tail,
+    PluginCertificates, Purpose, Suite, Tail,
 };
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::{Usage, VerifiedChain};
-use mintmark_pki::{ClusterPath, LeafKind, LeafUsage};
+use mintmark_pki::{LeafKind, LeafUsage};
 use mintmark_store::Range;
 
 use crate::call::Call;
-use crate::custody::Custody;
-use crate::disk::{self, peer::*, plugin::IdentityRecord};
+use crate::custody::{Custody, host_place};
+use crate::disk::{self, host::HostRecord, peer::*, plugin::IdentityRecord};
 use crate::host::untrusted;
+use crate::rotation::installed;
 use crate::tables;
 use crate::types::{Digest, Session};
 
@@ -76,7 +77,10 @@ impl Custody {
 
 impl Call {
     async fn identity_body(&mut self) -> Result<IdentityBody, Refusal> {
-        let found = self.view.peek_range(&Range::all(tables::IDENTITIES, Vec::new())).await?;
+        // What is said of keys must hold when it is said: a rotation may be under way.
+        let found = self.view.scan(Range::all(tables::IDENTITIES, Vec::new())).await?;
+        self.read::<HostRecord>(&host_place()).await?;
+        let transfer = installed(&self.view).await?.transfer_certificate;
         let own = &self.host.identity;
         let mut plugins = Vec::with_capacity(found.len());
         for (key, value) in &found {
@@ -107,7 +111,7 @@ impl Call {
             cluster: own.uri(),
             hardware_model: self.host.platform.hardware_model().to_owned(),
             plugins,
-            transfer: own.chain_of(&own.transfer_certificate),
+            transfer: own.chain_of(&transfer),
             custody: vec![own.chain_of(&own.custody_certificate)],
             nodes: Vec::new(),
             body_versions: versions.map(|purpose| BodyVersion { purpose, version: 1 }).to_vec(),
@@ -150,7 +154,8 @@ impl Call {
     async fn take_identity(&mut self, content: &[u8]) -> Result<ImportedIdentity, Refusal> {
         let body = self.verify_identity(content)?;
         let plugins = self.verify_plugins(&body)?;
-        self.verify_leaf(&body, &body.transfer, (LeafKind::Transfer, LeafUsage::Encryption))?;
+        let transfer = (LeafKind::Transfer, LeafUsage::Encryption);
+        self.verify_leaf((&body.cluster, body.made_at), &body.transfer, transfer)?;
         let fingerprint = body.fingerprint();
         let known = self.peer_record(&body.cluster).await?;
         let record = PeerRecord {
@@ -217,37 +222,43 @@ impl Call {
     fn verify_plugins(&self, body: &IdentityBody) -> Result<Vec<PeerPlugin>, Refusal> {
         let mut plugins = Vec::with_capacity(body.plugins.len());
         for plugin in &body.plugins {
-            let uses = [
-                (&plugin.signing, LeafUsage::Signing),
-                (&plugin.encryption, LeafUsage::Encryption),
-            ];
-            for (chain, usage) in uses {
-                let chain = self.verify_leaf(body, chain, (LeafKind::Plugin, usage))?;
-                let named = chain.name() == plugin.name;
-                if !named || chain.measurement() != Some(plugin.measurement) {
-                    return Err(untrusted());
-                }
+            let PluginIdentity { name, measurement, signing, encryption } = plugin.clone();
+            let said = PluginCertificates { plugin: name, signing, encryption };
+            let verified = self.verify_plugin((&body.cluster, body.made_at), said)?;
+            if verified.measurement != measurement {
+                return Err(untrusted());
             }
-            plugins.push(PeerPlugin {
-                name: plugin.name.clone(),
-                measurement: plugin.measurement,
-                encryption: plugin.encryption.clone(),
-            });
+            plugins.push(verified);
         }
         Ok(plugins)
     }
 
+    /// What a cluster said of a plugin at some time, as far as the certificates say the same.
+    pub(crate) fn verify_plugin(
+        &self,
+        said: (&str, u64),
+        plugin: PluginCertificates,
+    ) -> Result<PeerPlugin, Refusal> {
+        let PluginCertificates { plugin: name, signing, encryption } = plugin;
+        let leaf = |usage| (LeafKind::Plugin, usage);
+        let signer = self.verify_leaf(said, &signing, leaf(LeafUsage::Signing))?;
+        let opener = self.verify_leaf(said, &encryption, leaf(LeafUsage::Encryption))?;
+        let named = signer.name() == name && opener.name() == name;
+        let measured = opener.measurement().filter(|one| signer.measurement() == Some(*one));
+        let measurement = measured.filter(|_| named).ok_or_else(untrusted)?;
+        Ok(PeerPlugin { name, measurement, signing, encryption })
+    }
+
     fn verify_leaf(
         &self,
-        body: &IdentityBody,
+        (cluster, at_ms): (&str, u64),
         chain: &[Vec<u8>],
         (kind, usage): (LeafKind, LeafUsage),
     ) -> Result<VerifiedChain, Refusal> {
         let root = &self.host.identity.root;
-        let chain = root.verify(chain, body.made_at, Usage::Any).map_err(|_| untrusted())?;
-        let cluster: &ClusterPath = chain.id().cluster();
-        let right =
-            cluster.to_string() == body.cluster && chain.kind() == kind && chain.usage() == usage;
+        let chain = root.verify(chain, at_ms, Usage::Any).map_err(|_| untrusted())?;
+        let of_cluster = chain.id().cluster().to_string() == cluster;
+        let right = of_cluster && chain.kind() == kind && chain.usage() == usage;
         if right { Ok(chain) } else { Err(untrusted()) }
     }
 }
@@ -290,7 +301,9 @@ fn check_replacement(known: Option<&PeerRecord>, new: &PeerRecord) -> Result<Rep
     let transfer = known.transfer.is_empty() || same(&known.transfer, &new.transfer);
     let plugins = new.plugins.iter().all(|plugin| {
         let before = known.plugins.iter().find(|before| before.name == plugin.name);
-        before.is_none_or(|before| same(&before.encryption, &plugin.encryption))
+        before.is_none_or(|before| {
+            same(&before.encryption, &plugin.encryption) && same(&before.signing, &plugin.signing)
+        })
     });
     Ok(if transfer && plugins { Replacement::Words } else { Replacement::Key })
 }

@@ -13,7 +13,7 @@ pub(crate) mod stream;
 pub use opening::OpenedMessage;
 pub use sealing::MessageWriter;
 
-use mintmark_crypto::hpke::{RecipientKey, Suite};
+use mintmark_crypto::hpke::RecipientKey;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_exchange::message::Purpose;
 use mintmark_model::Refusal;
@@ -42,14 +42,9 @@ impl Call {
         let unusable = |_| Refusal::denied("The plugin's identity can not be opened.");
         let signing = vault.open(&plugins::signing_binding(&name), &record.signing_key)?;
         let signing = SigningKey::from_pkcs8(SignatureAlgorithm::EcdsaP256, signing.expose());
-        let encryption = vault.open(&plugins::encryption_binding(&name), &record.encryption_key)?;
-        let encryption =
-            RecipientKey::from_bytes(Suite::X25519Sha256Aes256Gcm, encryption.expose());
-        Ok(PluginKeys {
-            signing: signing.map_err(unusable)?,
-            encryption: encryption.map_err(unusable)?,
-            record,
-        })
+        let binding = plugins::encryption_binding(&name);
+        let encryption = vault.recipient_key(&binding, &record.encryption_key)?;
+        Ok(PluginKeys { signing: signing.map_err(unusable)?, encryption, record })
     }
 }
 

@@ -79,7 +79,8 @@ pub(crate) fn first_key(chain: &[Vec<u8>], now_ms: u64) -> Result<Vec<u8>, Refus
     let first = chain.first().and_then(|der| Certificate::parse(der).ok());
     let certificate = first.ok_or_else(|| Refusal::not_found("certificate of that peer"))?;
     if now_ms >= certificate.validity().not_after_ms() {
-        let detail = "The peer's certificate has expired; import its identity again.";
+        let detail = "The peer's certificate has expired. Have new keys made there, with \
+                      `mintmark identity rotate`, and import its identity again.";
         return Err(Refusal::new(Reason::Expired, detail));
     }
     Ok(certificate.public_key_info().to_vec())

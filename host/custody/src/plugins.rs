@@ -44,6 +44,13 @@ pub struct InstalledPlugin {
     pub signers: Vec<String>,
 }
 
+/// The code that runs under a plugin's name.
+pub(crate) struct Code {
+    pub(crate) version: String,
+    pub(crate) measurement: Digest,
+    pub(crate) security_version: u32,
+}
+
 impl Custody {
     /// Keeps a component.
     ///
@@ -203,7 +210,9 @@ impl Call {
                 self.require_approvals(&Act::DowngradePlugin { name, measurement }).await?;
             }
         }
-        let record = self.issue_identity(&claims.name, version, &installed, known)?;
+        let security_version = installed.security_version;
+        let code = Code { version: version.to_owned(), measurement, security_version };
+        let record = self.issue_identity(&claims.name, code, known.as_ref())?;
         self.view.write(place, record);
         self.record(Event::PluginActivated(PluginActivation {
             name,
@@ -215,24 +224,23 @@ impl Call {
         Ok(())
     }
 
-    fn issue_identity(
+    /// Certificates for the code that runs under a plugin's name: for the keys that the name has,
+    /// or for new ones.
+    pub(crate) fn issue_identity(
         &mut self,
         name: &str,
-        version: &str,
-        installed: &PluginRecord,
-        known: Option<IdentityRecord>,
+        code: Code,
+        known: Option<&IdentityRecord>,
     ) -> Result<IdentityRecord, Refusal> {
         let vault = &self.host.vault;
         let broken = |_| Refusal::new(Reason::Unavailable, "The plugin's identity does not open.");
-        let (signing, encryption) = match &known {
+        let (signing, encryption) = match known {
             Some(known) => {
                 let signing = vault.open(&signing_binding(name), &known.signing_key)?;
-                let encryption = vault.open(&encryption_binding(name), &known.encryption_key)?;
-                let suite = Suite::X25519Sha256Aes256Gcm;
                 (
                     SigningKey::from_pkcs8(SignatureAlgorithm::EcdsaP256, signing.expose())
                         .map_err(broken)?,
-                    RecipientKey::from_bytes(suite, encryption.expose()).map_err(broken)?,
+                    vault.recipient_key(&encryption_binding(name), &known.encryption_key)?,
                 )
             }
             None => (
@@ -242,7 +250,7 @@ impl Call {
         };
         let signing_key = vault.seal(&signing_binding(name), signing.to_pkcs8().expose());
         let encryption_key = vault.seal(&encryption_binding(name), encryption.to_bytes().expose());
-        let measurement = installed.measurement;
+        let Code { version, measurement, security_version } = code;
         let keys = [
             (signing.public_key_info(), LeafUsage::Signing),
             (encryption.public_key_info(), LeafUsage::Encryption),
@@ -256,9 +264,9 @@ impl Call {
         let encryption_certificate = certificates.pop().unwrap_or_default();
         let signing_certificate = certificates.pop().unwrap_or_default();
         Ok(IdentityRecord {
-            active_version: version.to_owned(),
+            active_version: version,
             measurement,
-            security_version: installed.security_version,
+            security_version,
             signing_key,
             encryption_key,
             signing_certificate,

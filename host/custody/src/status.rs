@@ -7,6 +7,7 @@ use crate::custody::Custody;
 use crate::disk::{self, peer::*};
 use crate::messages::outbox::place_of;
 use crate::plugins::InstalledPlugin;
+use crate::rotation::HostKey;
 use crate::tables;
 use crate::types::{Digest, LedgerPosition, Session};
 
@@ -45,6 +46,8 @@ pub struct HostStatus {
     pub plugins: Vec<InstalledPlugin>,
     /// Known clusters.
     pub peers: Vec<PeerStatus>,
+    /// The keys to which others seal.
+    pub keys: Vec<HostKey>,
 }
 
 /// What is known of another cluster.
@@ -114,6 +117,7 @@ impl Custody {
             problem: self.is_read_only().then(|| host.cannot_write()),
             plugins: self.plugins().await?,
             peers: self.peers().await?,
+            keys: self.host_keys().await?,
         })
     }
 

@@ -76,6 +76,8 @@ pub(crate) const JOBS: u8 = 32;
 pub(crate) const NOTES: u8 = 35;
 /// See [`NOTES`].
 pub(crate) const NOTE_COUNTERS: u8 = 36;
+/// The host's retired keys, by whose they were and the digest of the public key.
+pub(crate) const RETIRED: u8 = 37;
 
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {

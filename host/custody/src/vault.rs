@@ -5,6 +5,7 @@
 //! that does not open.
 
 use mintmark_crypto::aead::{AeadAlgorithm, AeadKey};
+use mintmark_crypto::hpke::{RecipientKey, Suite};
 use mintmark_crypto::{Secret, SecretBytes, framed, hkdf};
 use mintmark_model::{Reason, Refusal};
 
@@ -45,11 +46,24 @@ impl Vault {
         binding: &Binding<'_>,
         sealed: &[u8],
     ) -> Result<SecretBytes, Refusal> {
-        self.key.open(&binding.associated(), sealed).map_err(|_| {
-            let detail = "A key of the store does not open; run `mintmark verify`.";
-            Refusal::new(Reason::Unavailable, detail)
-        })
+        self.key.open(&binding.associated(), sealed).map_err(|_| does_not_open())
     }
+
+    /// Opens an HPKE key of the host's or of a plugin's.
+    pub(crate) fn recipient_key(
+        &self,
+        binding: &Binding<'_>,
+        sealed: &[u8],
+    ) -> Result<RecipientKey, Refusal> {
+        let material = self.open(binding, sealed)?;
+        RecipientKey::from_bytes(Suite::X25519Sha256Aes256Gcm, material.expose())
+            .map_err(|_| does_not_open())
+    }
+}
+
+fn does_not_open() -> Refusal {
+    let detail = "A key of the store does not open; run `mintmark verify`.";
+    Refusal::new(Reason::Unavailable, detail)
 }
 
 impl Binding<'_> {

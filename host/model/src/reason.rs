@@ -59,7 +59,7 @@ reasons! {
     Replayed = "REPLAYED", Conflict;
     /// Something earlier is missing, or something later was taken already.
     OutOfOrder = "OUT_OF_ORDER", Conflict;
-    /// The key to which it is sealed was retired.
+    /// The key to which it is sealed was retired, or the one that signed it was replaced.
     KeyRetired = "KEY_RETIRED", Denied;
     /// The subject has a unit elsewhere, or the serial another subject.
     DuplicateSubject = "DUPLICATE_SUBJECT", Conflict;

@@ -25,6 +25,7 @@ const METHODS: &[(&str, &[Role])] = &[
     ("/mintmark.admin.v1.Peers/ExportIdentity", &[Admin, Auditor]),
     ("/mintmark.admin.v1.Peers/ImportIdentity", &[Admin]),
     ("/mintmark.admin.v1.Peers/ListPeers", &[Admin, Operator, Auditor]),
+    ("/mintmark.admin.v1.Peers/RotateKeys", &[Admin]),
     ("/mintmark.admin.v1.Plugins/Activate", &[Admin]),
     ("/mintmark.admin.v1.Plugins/InspectPlugin", &[Admin, Operator, Auditor, Publisher]),
     ("/mintmark.admin.v1.Plugins/Install", &[Admin]),

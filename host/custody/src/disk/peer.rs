@@ -11,7 +11,7 @@ pub(crate) struct PeerRecord {
     pub(crate) transfer: Vec<Vec<u8>>,
     /// SHA-256 of the identity bundle; none for a peer that was learned from its messages.
     pub(crate) fingerprint: Option<[u8; 32]>,
-    /// When the peer said so, in its own time: an older bundle is not believed over a newer one.
+    /// When the peer said so, in its own time: what it said earlier is not believed over it.
     pub(crate) made_at: u64,
     /// Measurements of its plugins that this host trusts, by name.
     pub(crate) trusted: Vec<(String, [u8; 32])>,
@@ -22,6 +22,8 @@ pub(crate) struct PeerRecord {
 pub(crate) struct PeerPlugin {
     pub(crate) name: String,
     pub(crate) measurement: [u8; 32],
+    /// The certificate of the key that signs its messages, with its chain.
+    pub(crate) signing: Vec<Vec<u8>>,
     /// The certificate of its HPKE key, with its chain.
     pub(crate) encryption: Vec<Vec<u8>>,
 }

@@ -1,4 +1,4 @@
-//! The disk form of plugin versions and of plugins' identities.
+//! The disk form of plugin versions, of plugins' identities, and of keys that were retired.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,4 +26,15 @@ pub(crate) struct IdentityRecord {
     pub(crate) encryption_key: Vec<u8>,
     pub(crate) signing_certificate: Vec<u8>,
     pub(crate) encryption_certificate: Vec<u8>,
+}
+
+/// An HPKE key of a plugin's or of the host's that another one replaced.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RetiredRecord {
+    /// The private key, sealed as it was before; empty once it is destroyed.
+    pub(crate) sealed: Vec<u8>,
+    /// Site time.
+    pub(crate) retired_at: u64,
+    /// It opens nothing from then on.
+    pub(crate) opens_until: u64,
 }

@@ -4,14 +4,14 @@
 //! answer to whatever is wrong; what exactly it was goes to the host's log.
 
 use mintmark_crypto::digest::sha256;
-use mintmark_crypto::hpke::Receiver;
+use mintmark_crypto::hpke::{Receiver, RecipientKey};
 use mintmark_exchange::message::{
     HEAD_BYTES_MAX, HeadError, Header, MessageHead, Purpose, Stream, TAG_BYTES,
 };
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::{Usage, VerifiedChain};
-use mintmark_pki::{LeafKind, LeafUsage};
+use mintmark_pki::{Certificate, LeafKind, LeafUsage};
 use mintmark_store::Key;
 
 use super::stream::stream_place;
@@ -20,6 +20,7 @@ use crate::call::{Arrival, Call};
 use crate::clock::kept::heard_place;
 use crate::disk::{self, host::FileRecord, peer::MessageRecord};
 use crate::host::untrusted;
+use crate::rotation::Holder;
 use crate::tables;
 use crate::types::{Digest, PeerIdentity};
 
@@ -79,8 +80,8 @@ impl Call {
     /// # Errors
     ///
     /// `NOT_FOUND` for the file; `REPLAYED` for a message that was accepted before;
-    /// `UNTRUSTED_MESSAGE`; `WRONG_SITE`, `WRONG_PLUGIN`, `UNSUPPORTED_VERSION`, `OUT_OF_ORDER`
-    /// for an authentic message that can not be taken.
+    /// `UNTRUSTED_MESSAGE`; `WRONG_SITE`, `WRONG_PLUGIN`, `KEY_RETIRED`, `UNSUPPORTED_VERSION`,
+    /// `OUT_OF_ORDER` for an authentic message that can not be taken.
     pub async fn open_message(
         &mut self,
         purpose: &str,
@@ -90,17 +91,26 @@ impl Call {
         if !self.plugin()?.receives.iter().any(|claimed| claimed == purpose) {
             return Err(Refusal::denied("The plugin may not receive messages for this purpose."));
         }
+        self.destroy_retired().await?;
         let record = self.staged_record(file).await?;
         let prefix = self.staged_range(file, &record, 0, HEAD_BYTES_MAX).await?;
         let (head, length) = MessageHead::parse(&prefix).map_err(|error| refuse_head(&error))?;
         let again = self.refuse_replay(&head.digest()).await?;
         let chain = self.verify_head(&head, parsed)?;
         let sender = self.trusted_sender(&chain, parsed).await?;
-        self.check_recipient(head.header()).await?;
+        self.refuse_replaced_key(&chain, head.header()).await?;
+        let key = match self.recipient_key(head.header()).await {
+            Err(refusal) if refusal.reason != Reason::KeyRetired => return Err(refusal),
+            key => key,
+        };
         if !again {
             self.check_stream(&sender, head.header(), &head.digest()).await?;
         }
-        let body = self.read_body(file, &record, &head, length as u64).await?;
+        // What nobody can open any more is passed over, or a stream would stand still at it.
+        let body = match &key {
+            Ok(key) => self.read_body((file, &record), &head, length as u64, key).await?,
+            Err(_) => Vec::new(),
+        };
         let opened = OpenedMessage {
             purpose: parsed,
             sender,
@@ -115,17 +125,17 @@ impl Call {
             }
             self.accept(&opened, Some(stream.sequence)).await?;
         }
-        Ok(opened)
+        key.map(|_| opened)
     }
 
     /// The chunks of a message whose head was believed, decrypted. Nothing of a file that is longer
     /// or shorter than its head says is read.
     async fn read_body(
         &mut self,
-        file: &str,
-        record: &FileRecord,
+        (file, record): (&str, &FileRecord),
         head: &MessageHead,
         from: u64,
+        key: &RecipientKey,
     ) -> Result<Vec<u8>, Refusal> {
         let chunk_bytes = head.chunk_bytes();
         if record.length != from.saturating_add(chunk_bytes) {
@@ -134,7 +144,7 @@ impl Call {
         }
         let limit = usize::try_from(chunk_bytes).unwrap_or(usize::MAX);
         let sealed = self.staged_range(file, record, from, limit).await?;
-        self.decrypt_body(head, &sealed).await
+        decrypt_body(head, &sealed, key)
     }
 
     /// Takes a message off headquarters' stream, whatever the call makes of it.
@@ -281,38 +291,71 @@ impl Call {
         Ok(PeerIdentity { cluster, plugin, measurement, hardware_model })
     }
 
-    async fn check_recipient(&mut self, header: &Header) -> Result<(), Refusal> {
-        let keys = self.plugin_keys().await?;
-        if header.recipient == sha256(keys.encryption.public_key_info()) {
+    /// A key that the sender has replaced signs nothing that was made later. Of two certificates
+    /// of a cluster's CA for one plugin the newer rules.
+    async fn refuse_replaced_key(
+        &mut self,
+        chain: &VerifiedChain,
+        header: &Header,
+    ) -> Result<(), Refusal> {
+        let peer = self.peer_record(&chain.id().cluster().to_string()).await?;
+        let Some(peer) = peer.filter(|peer| header.made_at > peer.made_at) else { return Ok(()) };
+        let known = peer.plugins.iter().find(|known| known.name == chain.name());
+        let known = known.and_then(|known| Certificate::parse(known.signing.first()?).ok());
+        let replaced = known.is_some_and(|known| {
+            known.public_key_info() != chain.public_key_info()
+                && issued(&known) > issued(chain.certificate())
+        });
+        if !replaced {
             return Ok(());
         }
-        let detail = "The message is for another cluster or plugin.";
-        Err(Refusal::new(Reason::WrongSite, detail))
+        let detail = "The message is signed with a key that its sender had replaced by then. If \
+                      the sender was restored from a backup, import its cluster's identity again.";
+        Err(Refusal::new(Reason::KeyRetired, detail))
     }
 
-    async fn decrypt_body(&mut self, head: &MessageHead, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        if head.chunk_bytes() != bytes.len() as u64 {
-            tracing::warn!("a message has other chunks than its head says");
+    /// The plugin's key to which a message is sealed: the present one, or one that was retired and
+    /// still opens.
+    async fn recipient_key(&mut self, header: &Header) -> Result<RecipientKey, Refusal> {
+        let keys = self.plugin_keys().await?;
+        if header.recipient == sha256(keys.encryption.public_key_info()) {
+            return Ok(keys.encryption);
+        }
+        let holder = Holder::plugin(&self.plugin_name()?);
+        let retired = self.retired_key(&holder, &header.recipient).await?;
+        let detail = "The message is for another cluster or plugin.";
+        retired.ok_or_else(|| Refusal::new(Reason::WrongSite, detail))
+    }
+}
+
+fn decrypt_body(head: &MessageHead, bytes: &[u8], key: &RecipientKey) -> Result<Vec<u8>, Refusal> {
+    if head.chunk_bytes() != bytes.len() as u64 {
+        tracing::warn!("a message has other chunks than its head says");
+        return Err(untrusted());
+    }
+    let tail = head.tail();
+    let receiver = Receiver::new(key, &tail.encapsulated_key, &head.hpke_info());
+    let mut receiver = receiver.map_err(|_| untrusted())?;
+    let mut body = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    for chunk in &tail.chunks {
+        let (sealed, after) = rest.split_at(chunk.length as usize);
+        rest = after;
+        if sealed.len() < TAG_BYTES || sha256(sealed) != chunk.digest {
+            tracing::warn!("a chunk of a message is not the one that was signed");
             return Err(untrusted());
         }
-        let keys = self.plugin_keys().await?;
-        let tail = head.tail();
-        let receiver = Receiver::new(&keys.encryption, &tail.encapsulated_key, &head.hpke_info());
-        let mut receiver = receiver.map_err(|_| untrusted())?;
-        let mut body = Vec::with_capacity(bytes.len());
-        let mut rest = bytes;
-        for chunk in &tail.chunks {
-            let (sealed, after) = rest.split_at(chunk.length as usize);
-            rest = after;
-            if sealed.len() < TAG_BYTES || sha256(sealed) != chunk.digest {
-                tracing::warn!("a chunk of a message is not the one that was signed");
-                return Err(untrusted());
-            }
-            let opened = receiver.open(head.aad(), sealed).map_err(|_| untrusted())?;
-            body.extend_from_slice(opened.expose());
-        }
-        Ok(body)
+        let opened = receiver.open(head.aad(), sealed).map_err(|_| untrusted())?;
+        body.extend_from_slice(opened.expose());
     }
+    Ok(body)
+}
+
+/// By when a certificate was issued; its end is told apart where its issuer's own bounds the
+/// beginning.
+fn issued(certificate: &Certificate) -> (u64, u64) {
+    let validity = certificate.validity();
+    (validity.not_before_ms(), validity.not_after_ms())
 }
 
 fn opened_event(message: &OpenedMessage, sequence: Option<u64>) -> Event {

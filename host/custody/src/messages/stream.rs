@@ -154,7 +154,8 @@ impl Call {
         Ok((certificates, trust))
     }
 
-    /// What headquarters says of its plugins is believed as far as its certificates go.
+    /// What headquarters says of its plugins is believed as far as its certificates go, and unless
+    /// it has said newer things already.
     async fn learn_peer(&mut self, cluster: &str, stream: &Stream) -> Result<(), Refusal> {
         let mut record = self.peer_record(cluster).await?.unwrap_or(PeerRecord {
             hardware_model: String::new(),
@@ -164,37 +165,19 @@ impl Call {
             made_at: 0,
             trusted: Vec::new(),
         });
-        record.made_at = record.made_at.max(stream.sent_at);
         let mut plugins = Vec::new();
         for plugin in &stream.certificates {
-            plugins.push(self.verified_plugin(cluster, plugin, stream.sent_at)?);
+            plugins.push(self.verify_plugin((cluster, stream.sent_at), plugin.clone())?);
         }
+        if stream.sent_at < record.made_at {
+            return Ok(());
+        }
+        record.made_at = stream.sent_at;
         let trusted = stream.trust.iter().map(|one| (one.plugin.clone(), one.measurement));
         record.plugins = plugins;
         record.trusted = trusted.collect();
         self.write_peer(cluster, record);
         Ok(())
-    }
-
-    fn verified_plugin(
-        &self,
-        cluster: &str,
-        plugin: &PluginCertificates,
-        at_ms: u64,
-    ) -> Result<PeerPlugin, Refusal> {
-        let root = &self.host.identity.root;
-        let usage = mintmark_pki::chain::Usage::Any;
-        let chain = root.verify(&plugin.encryption, at_ms, usage).map_err(|_| untrusted())?;
-        let right = chain.id().cluster().to_string() == cluster
-            && chain.name() == plugin.plugin
-            && chain.kind() == mintmark_pki::LeafKind::Plugin
-            && chain.usage() == mintmark_pki::LeafUsage::Encryption;
-        let measurement = chain.measurement().filter(|_| right).ok_or_else(untrusted)?;
-        Ok(PeerPlugin {
-            name: plugin.plugin.clone(),
-            measurement,
-            encryption: plugin.encryption.clone(),
-        })
     }
 }
 

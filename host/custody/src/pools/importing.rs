@@ -5,7 +5,6 @@
 //! left are destroyed.
 
 use mintmark_crypto::aead::{AeadAlgorithm, AeadKey};
-use mintmark_crypto::hpke::Receiver;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_crypto::{Secret, framed};
 use mintmark_exchange::grant::Grant;
@@ -23,6 +22,7 @@ use crate::disk::key::KeyRecord;
 use crate::disk::pool::{ImportRecord, keys_of_chunk};
 use crate::host::untrusted;
 use crate::permit::{Derive, LoadedKey};
+use crate::rotation::ForHost;
 use crate::types::Session;
 use crate::units::OpenUnit;
 use crate::{keys, tables};
@@ -51,8 +51,9 @@ impl Custody {
     /// # Errors
     ///
     /// `NOT_FOUND` for a file whose head was not shown; `OUT_OF_ORDER`, naming the chunk that is
-    /// expected; `UNTRUSTED_MESSAGE` for other bytes than headquarters wrote; `CLOSED` once the
-    /// keys are destroyed. The import stays where it was.
+    /// expected; `UNTRUSTED_MESSAGE` for other bytes than headquarters wrote; `KEY_RETIRED` where
+    /// they are sealed to a key that opens no more; `CLOSED` once the keys are destroyed. The
+    /// import stays where it was.
     pub async fn import_keys(
         &self,
         session: Session,
@@ -154,7 +155,7 @@ impl Call {
             return Err(refusal.with("expected", import.done.to_string()));
         }
         let secret = self.import_secret(&import.plugin, entitlement).await?;
-        self.take_chunk(&import, &secret, entitlement, chunk, bytes)?;
+        self.take_chunk(&import, &secret, entitlement, chunk, bytes).await?;
         import.done += 1;
         let keys = keys_of_chunk(import.keys, chunk) as u64;
         self.record(Event::PoolLoaded { pool: entitlement.to_owned(), chunk, keys, digest });
@@ -171,7 +172,7 @@ impl Call {
     }
 
     /// Opens a chunk that headquarters wrote, and seals each key for its unit.
-    fn take_chunk(
+    async fn take_chunk(
         &mut self,
         import: &ImportRecord,
         secret: &Secret<32>,
@@ -180,11 +181,13 @@ impl Call {
         bytes: &[u8],
     ) -> Result<(), Refusal> {
         let sealed = SealedKeys::decode(bytes).map_err(|_| untrusted())?;
-        let key = &self.host.identity.transfer_key;
-        let receiver = Receiver::new(key, &sealed.encapsulated, CHUNK_INFO);
-        let mut receiver = receiver.map_err(|_| untrusted())?;
-        let opened = receiver.open(&chunk_aad(&import.core, chunk), &sealed.ciphertext);
-        let opened = opened.map_err(|_| untrusted())?;
+        let for_host = ForHost {
+            info: CHUNK_INFO,
+            encapsulated: &sealed.encapsulated,
+            aad: &chunk_aad(&import.core, chunk),
+            ciphertext: &sealed.ciphertext,
+        };
+        let opened = self.open_for_host(&for_host).await?;
         let length = algorithm_of(&import.algorithm)?.scalar_bytes();
         if opened.len() != length * keys_of_chunk(import.keys, chunk) {
             return Err(untrusted());

@@ -2,7 +2,6 @@
 
 use mintmark_crypto::SecretBytes;
 use mintmark_crypto::digest::sha256;
-use mintmark_crypto::hpke::Receiver;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_exchange::grant::{Grant, GrantPackage, PackageKind, SealedPackage};
 use mintmark_exchange::order::GRANT;
@@ -23,6 +22,7 @@ use crate::escrows::windows_place;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
 use crate::restoring::forgot_place;
+use crate::rotation::ForHost;
 use crate::tables;
 use crate::types::ImportedGrant;
 use crate::view::View;
@@ -32,8 +32,9 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `WRONG_PLUGIN`, `TERMS_INVALID`; `REPLAYED` for an id
-    /// that was imported before.
+    /// `UNTRUSTED_MESSAGE`, `WRONG_SITE`, `WRONG_PLUGIN`, `TERMS_INVALID`; `KEY_RETIRED` for keys
+    /// that are sealed to a key of the host's that opens no more; `REPLAYED` for an id that was
+    /// imported before.
     pub async fn import_grant(&mut self, order: &[u8]) -> Result<ImportedGrant, Refusal> {
         let imported = self.import_whole(order).await;
         self.whole(imported)
@@ -116,7 +117,7 @@ impl Call {
         package: &GrantPackage,
     ) -> Result<(), Refusal> {
         for sealed in &package.packages {
-            let material = self.open_package(grant, sealed)?;
+            let material = self.open_package(grant, sealed).await?;
             let new = match sealed.kind {
                 PackageKind::BatchCa => self.batch_key(grant, &material)?,
                 PackageKind::KeySet => self.key_set(grant, material)?,
@@ -135,11 +136,18 @@ impl Call {
     }
 
     /// Opens a key package with the host's transfer key.
-    fn open_package(&self, grant: &Grant, sealed: &SealedPackage) -> Result<SecretBytes, Refusal> {
-        let key = &self.host.identity.transfer_key;
-        let receiver = Receiver::new(key, &sealed.encapsulated, PACKAGE_INFO);
-        let mut receiver = receiver.map_err(|_| untrusted())?;
-        receiver.open(&grant.core_digest(), &sealed.ciphertext).map_err(|_| untrusted())
+    async fn open_package(
+        &self,
+        grant: &Grant,
+        sealed: &SealedPackage,
+    ) -> Result<SecretBytes, Refusal> {
+        self.open_for_host(&ForHost {
+            info: PACKAGE_INFO,
+            encapsulated: &sealed.encapsulated,
+            aad: &grant.core_digest(),
+            ciphertext: &sealed.ciphertext,
+        })
+        .await
     }
 
     fn batch_key(&self, grant: &Grant, material: &SecretBytes) -> Result<NewKey, Refusal> {

@@ -12,6 +12,7 @@ use crate::disk::key::KeyRecord;
 use crate::disk::peer::*;
 use crate::disk::plugin::{IdentityRecord, PluginRecord};
 use crate::messages::host_binding;
+use crate::rotation::Retired;
 use crate::tables;
 use crate::vault::Binding;
 
@@ -19,6 +20,7 @@ impl Check<'_> {
     /// Everything but allotments and units.
     pub(super) async fn others(&self) -> Result<(), VerifyError> {
         self.own_keys().await?;
+        self.retired().await?;
         self.keys().await?;
         self.plugins().await?;
         self.files().await?;
@@ -57,6 +59,23 @@ impl Check<'_> {
         for (name, sealed) in keys {
             let opened = self.vault.open(&host_binding(name), &sealed);
             opened.map_err(|_| wrong(format!("the host's {name} key"), "it does not open"))?;
+        }
+        Ok(())
+    }
+
+    /// Every retired key that is not destroyed opens.
+    async fn retired(&self) -> Result<(), VerifyError> {
+        let mut pages = Pages::of(tables::RETIRED, Vec::new());
+        while let Some(page) = pages.next(&self.view).await? {
+            for (place, value) in page {
+                let name = format!("the retired key of {}", parts(&place).0);
+                let retired = Retired::at(&place, read(&value, &name)?);
+                let retired = retired.ok_or_else(|| wrong(&name, "nobody has such keys"))?;
+                if !retired.record.sealed.is_empty() {
+                    let opened = self.vault.open(&retired.holder.binding(), &retired.record.sealed);
+                    opened.map_err(|_| wrong(name, "it does not open"))?;
+                }
+            }
         }
         Ok(())
     }

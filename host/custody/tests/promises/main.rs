@@ -23,6 +23,7 @@ mod reruns;
 mod restarts;
 mod restores;
 mod retries;
+mod rotations;
 mod time;
 mod units;
 mod verified;

@@ -1,18 +1,20 @@
-//! `identity`: what clusters know of each other.
+//! `identity`: what clusters know of each other, and the keys to which others seal.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use mintmark_rpc::client::Failure;
 use mintmark_rpc::proto::admin::{
-    ExportIdentityRequest, ImportIdentityRequest, ListPeersRequest, Peer, PeerPlugin,
+    ExportIdentityRequest, HostKey, ImportIdentityRequest, ListPeersRequest, Peer, PeerPlugin,
+    RotateKeysRequest, ShowStatusRequest,
 };
 use serde_json::{Value, json};
 
 use crate::cli::Desk;
+use crate::client::Client;
 use crate::error::Error;
 use crate::files;
-use crate::output::{Page, short, table};
+use crate::output::{Page, moment, short, table};
 
 /// What to do with identities.
 #[derive(Debug, Subcommand)]
@@ -30,6 +32,24 @@ pub(crate) enum Command {
     },
     /// The other clusters that are known.
     List,
+    /// The keys to which others seal, and until when retired ones open.
+    Show,
+    /// Replace keys by new ones: a plugin's, by which it signs and to which others seal, or the
+    /// host's own, to which headquarters seals the keys of entitlements. All of them, if none is
+    /// named.
+    ///
+    /// A key that is replaced signs nothing any more. What is sealed to it opens for as long as a
+    /// message may travel, then it is refused as KEY_RETIRED. Carry the new identity to the other
+    /// clusters (`identity export`): there it needs approvals. Make a backup afterwards, as an
+    /// older one brings the old keys back and not the new ones.
+    Rotate {
+        /// Replace the keys of this plugin.
+        #[arg(long, value_name = "NAME")]
+        plugin: Option<String>,
+        /// Replace the host's own key.
+        #[arg(long)]
+        transfer: bool,
+    },
 }
 
 /// Carries the command out.
@@ -63,7 +83,68 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
             let json = peers.iter().map(peer_json).collect();
             Ok(Page::new(Value::Array(json), peers_table(&peers)))
         }
+        Command::Show => {
+            let keys = own_keys(&client).await?;
+            Ok(Page::new(keys.iter().map(key_json).collect(), keys_table(&keys)))
+        }
+        Command::Rotate { plugin, transfer } => {
+            let keys = own_keys(&client).await?;
+            let keys = chosen(&keys, plugin.as_deref(), transfer)?;
+            let rotated = client.peers().rotate_keys(RotateKeysRequest { keys }).await;
+            let keys = rotated.map_err(Failure::from)?.into_inner().keys;
+            let page = Page::new(keys.iter().map(key_json).collect(), keys_table(&keys));
+            Ok(page.and(
+                "\nOthers seal to these keys until they have the new identity:\n  \
+                 mintmark identity export --out FILE\n",
+            ))
+        }
     }
+}
+
+async fn own_keys(client: &Client) -> Result<Vec<HostKey>, Error> {
+    let status = client.status().show_status(ShowStatusRequest {}).await;
+    Ok(status.map_err(Failure::from)?.into_inner().keys)
+}
+
+/// The digests of the present keys that are to be replaced.
+fn chosen(keys: &[HostKey], plugin: Option<&str>, transfer: bool) -> Result<Vec<Vec<u8>>, Error> {
+    let all = plugin.is_none() && !transfer;
+    let of_plugin =
+        |name: &str| plugin.is_some_and(|plugin| name.ends_with(&format!("/plugin/{plugin}")));
+    let wanted = |key: &&HostKey| {
+        key.retired_at_ms.is_none()
+            && (all || of_plugin(&key.name) || (transfer && key.name.contains("/transfer/")))
+    };
+    let found: Vec<&HostKey> = keys.iter().filter(wanted).collect();
+    if plugin.is_some() && !found.iter().any(|key| of_plugin(&key.name)) {
+        let next = "see the plugins that have keys with `mintmark identity show`";
+        return Err(Error::misfit("no active plugin has that name", next));
+    }
+    Ok(found.into_iter().map(|key| key.key.clone()).collect())
+}
+
+/// A key for programs.
+pub(super) fn key_json(key: &HostKey) -> Value {
+    json!({
+        "name": key.name,
+        "key": hex::encode(&key.key),
+        "not_after_ms": key.not_after_ms,
+        "retired_at_ms": key.retired_at_ms,
+        "opens_until_ms": key.opens_until_ms,
+    })
+}
+
+/// Keys for people.
+pub(super) fn keys_table(keys: &[HostKey]) -> String {
+    let row = |key: &HostKey| {
+        let state = match (key.opens_until_ms, key.not_after_ms) {
+            (Some(until), _) => format!("retired, opens until {}", moment(until)),
+            (None, Some(end)) => format!("in use, certificate until {}", moment(end)),
+            (None, None) => "in use".to_owned(),
+        };
+        vec![key.name.clone(), short(&key.key), state]
+    };
+    table(&["sealed to", "key", "state"], &keys.iter().map(row).collect::<Vec<_>>())
 }
 
 /// A peer for programs.

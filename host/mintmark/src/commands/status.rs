@@ -54,6 +54,7 @@ fn as_json(status: &ShowStatusResponse) -> Value {
         "heads": heads.collect::<Vec<_>>(),
         "plugins": plugins.collect::<Vec<_>>(),
         "peers": peers.collect::<Vec<_>>(),
+        "keys": status.keys.iter().map(super::identity::key_json).collect::<Vec<_>>(),
     })
 }
 
@@ -87,5 +88,7 @@ fn as_text(status: &ShowStatusResponse) -> String {
     text.push_str(&table(&heading, &plugins.collect::<Vec<_>>()));
     text.push_str("\nOther clusters\n");
     text.push_str(&super::identity::peers_table(&status.peers));
+    text.push_str("\nKeys\n");
+    text.push_str(&super::identity::keys_table(&status.keys));
     text
 }

@@ -1,6 +1,7 @@
 //! What this cluster and others know of each other.
 
-use mintmark_custody::{Digest, status::PeerStatus};
+use mintmark_custody::{Digest, HostKey, status::PeerStatus};
+use mintmark_model::Refusal;
 use tonic::{Request, Response, async_trait};
 
 use super::Answer;
@@ -8,15 +9,16 @@ use crate::{
     caller::Caller,
     host::Host,
     proto::admin::{
-        ExportIdentityRequest, ExportIdentityResponse, ImportIdentityRequest,
+        self as proto, ExportIdentityRequest, ExportIdentityResponse, ImportIdentityRequest,
         ImportIdentityResponse, ListPeersRequest, ListPeersResponse, Peer, PeerPlugin,
-        peers_server::Peers,
+        RotateKeysRequest, RotateKeysResponse, peers_server::Peers,
     },
     refusal,
 };
 
 const EXPORT: &str = "/mintmark.admin.v1.Peers/ExportIdentity";
 const IMPORT: &str = "/mintmark.admin.v1.Peers/ImportIdentity";
+const ROTATE: &str = "/mintmark.admin.v1.Peers/RotateKeys";
 
 #[async_trait]
 impl Peers for Host {
@@ -47,6 +49,16 @@ impl Peers for Host {
         }))
     }
 
+    async fn rotate_keys(&self, request: Request<RotateKeysRequest>) -> Answer<RotateKeysResponse> {
+        let session = Caller::session(&request, ROTATE)?;
+        let keys = request.into_inner().keys;
+        let keys: Result<Vec<Digest>, _> = keys.into_iter().map(Digest::try_from).collect();
+        let malformed = |_| refusal::status(Refusal::invalid("A digest has 32 bytes."));
+        let rotated = self.custody.rotate_keys(session, &keys.map_err(malformed)?).await;
+        let keys = rotated.map_err(refusal::status)?.into_iter().map(host_key).collect();
+        Ok(Response::new(RotateKeysResponse { keys }))
+    }
+
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Answer<ListPeersResponse> {
         let peers = self.custody.peers().await.map_err(refusal::status)?;
         let peers = peers.into_iter().map(peer).collect();
@@ -61,6 +73,17 @@ pub(super) fn peer(peer: PeerStatus) -> Peer {
         fingerprint: peer.fingerprint.map(|digest| digest.to_vec()).unwrap_or_default(),
         plugins: peer.trusted.into_iter().map(plugin).collect(),
         sequence: peer.sequence,
+    }
+}
+
+pub(super) fn host_key(key: HostKey) -> proto::HostKey {
+    let (retired_at_ms, opens_until_ms) = key.retired.unzip();
+    proto::HostKey {
+        name: key.name,
+        key: key.key.to_vec(),
+        not_after_ms: key.not_after_ms,
+        retired_at_ms,
+        opens_until_ms,
     }
 }
 

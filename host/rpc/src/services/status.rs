@@ -5,7 +5,10 @@ use mintmark_model::Refusal;
 use mintmark_runtime::PluginState;
 use tonic::{Request, Response, async_trait};
 
-use super::{Answer, peers::peer};
+use super::{
+    Answer,
+    peers::{host_key, peer},
+};
 use crate::{
     host::Host,
     proto::admin::{
@@ -38,6 +41,7 @@ impl Status for Host {
             batches: status.batches,
             epoch: status.epoch,
             problem: status.problem.map(problem),
+            keys: status.keys.into_iter().map(host_key).collect(),
         }))
     }
 }

@@ -223,7 +223,8 @@ impl Application {
             | Event::CharterChanged { .. }
             | Event::ApprovalRequested { .. }
             | Event::ApprovalGiven { .. }
-            | Event::BackupMade { .. } => {}
+            | Event::BackupMade { .. }
+            | Event::KeyRetired { .. } => {}
         }
     }
 

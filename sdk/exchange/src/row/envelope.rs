@@ -200,5 +200,7 @@ mod tests {
         let policy = Event::PolicyChanged { name: String::new(), policy: [0; 32] };
         assert_eq!(number(&policy), 31);
         assert_eq!(number(&Event::BackupMade { commit: 0, digest: [0; 32] }), 41);
+        let (key, key_hash) = (String::new(), [0; 32]);
+        assert_eq!(number(&Event::KeyRetired { key, key_hash, opens_until: 0 }), 42);
     }
 }

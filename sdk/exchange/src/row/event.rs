@@ -350,6 +350,15 @@ pub enum Event {
         /// SHA-256 of the file.
         digest: Digest,
     },
+    /// Another key took an HPKE key's place: it only opens, until its time is over.
+    KeyRetired {
+        /// SPIFFE URI in its certificate.
+        key: String,
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        key_hash: Digest,
+        /// Milliseconds since the epoch.
+        opens_until: u64,
+    },
 }
 
 /// A start of the host.

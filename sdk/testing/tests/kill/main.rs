@@ -1,5 +1,5 @@
-//! kill -9 at the system calls of a start, a provisioning, an import, an export and a receipt; and
-//! system calls that fail.
+//! kill -9 at the system calls of a start, a provisioning, an import, an export, a receipt and a
+//! rotation; and system calls that fail.
 //!
 //! A site runs in a process of its own, on real files: the embedded store and the emulated
 //! platform. `strace` counts its system calls, and kills it before the n-th of each name, by
@@ -64,6 +64,7 @@ impl Eve {
                 break hq.fetch(&step.receipt_file_id).unwrap();
             }
         };
+        write("keys", &victim::keys(&site));
         drop(site.stop());
         write("receipt", &receipt);
         write("request", &device.csr());
@@ -196,7 +197,7 @@ fn check(eve: &Eve, folder: &Path, point: &Point, traced: &Traced) {
         (Outcome::Refused(reason), Act::Import | Act::Receipt, _) => {
             assert_eq!(reason, "REPLAYED", "{what}")
         }
-        (Outcome::Answered(bytes), Act::Provision, Some(known)) => {
+        (Outcome::Answered(bytes), Act::Provision | Act::Rotate, Some(known)) => {
             assert_eq!(bytes, known, "{what}: the same question has the same answer")
         }
         (Outcome::Answered(_), Act::Import | Act::Receipt, Some(_)) => {
@@ -206,11 +207,17 @@ fn check(eve: &Eve, folder: &Path, point: &Point, traced: &Traced) {
         (Outcome::Refused(reason), _, _) => panic!("{what}: {reason}"),
     }
     if point.act == Act::Provision {
-        let Outcome::Answered(first) = again else { unreachable!("it was matched above") };
+        let Outcome::Answered(first) = &again else { unreachable!("it was matched above") };
         let repeated = victim::act(&site, folder, Act::Provision);
         assert_eq!(repeated, Outcome::Answered(first.clone()), "{what}");
         let identity = <line::DeviceIdentity as prost::Message>::decode(&first[..]).unwrap();
         assert_eq!(identity.public_key, eve.device.public_key(), "{what}");
+    }
+    if point.act == Act::Rotate {
+        let old = std::fs::read(folder.join("keys")).unwrap();
+        let Outcome::Answered(new) = &again else { unreachable!("it was matched above") };
+        assert!(new.len() == old.len() && *new != old, "{what}: the keys are other ones");
+        assert_eq!(victim::act(&site, folder, Act::Rotate), again, "{what}: replaced once");
     }
     let after = counters(&site, &eve.entitlement);
     let issued = if point.act == Act::Provision { 2 } else { 1 };

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::{ambient_authority, fs::Dir};
-use mintmark_custody::OpenError;
+use futures_executor::block_on;
+use mintmark_custody::{OpenError, Session};
 use mintmark_platform::Platform as _;
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_plugin_device_key::DeviceKeyPlugin;
@@ -29,6 +30,7 @@ pub(crate) enum Act {
     Import,
     Export,
     Receipt,
+    Rotate,
 }
 
 /// What an act came to.
@@ -39,8 +41,8 @@ pub(crate) enum Outcome {
 }
 
 impl Act {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Start, Self::Provision, Self::Import, Self::Export, Self::Receipt];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Start, Self::Provision, Self::Import, Self::Export, Self::Receipt, Self::Rotate];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -49,6 +51,7 @@ impl Act {
             Self::Import => "import",
             Self::Export => "export",
             Self::Receipt => "receipt",
+            Self::Rotate => "rotate",
         }
     }
 }
@@ -92,6 +95,7 @@ pub(crate) fn act(site: &TestHost, folder: &Path, act: Act) -> Outcome {
         Act::Import => import(site, &read("second")).map(String::into_bytes),
         Act::Export => export(site).map(|_| Vec::new()),
         Act::Receipt => receipt(site, &read("receipt")),
+        Act::Rotate => rotate(site, &read("keys")),
     };
     match answer {
         Ok(bytes) => Outcome::Answered(bytes),
@@ -148,6 +152,22 @@ pub(crate) fn export(site: &TestHost) -> Result<Vec<u8>, Status> {
     let exported: line::ExportBundleResponse =
         site.call("auditor", "eve", "ExportBundle", &request)?;
     site.fetch(&exported.file_id)
+}
+
+/// The keys of the site to which others seal, side by side.
+pub(crate) fn keys(site: &TestHost) -> Vec<u8> {
+    let keys = block_on(site.custody().host_keys()).unwrap();
+    keys.iter().filter(|key| key.retired.is_none()).flat_map(|key| key.key).collect()
+}
+
+/// Replaces these keys; gives those in their place.
+fn rotate(site: &TestHost, old: &[u8]) -> Result<Vec<u8>, Status> {
+    let session = Session { plugin: None, ..site.session_of::<DeviceKeyPlugin>("admin", "ada") };
+    let old: Vec<_> = old.as_chunks().0.to_vec();
+    let rotated = block_on(site.custody().rotate_keys(session, &old));
+    rotated
+        .map(|_| keys(site))
+        .map_err(|refusal| Status::invalid(refusal.reason.code(), refusal.detail))
 }
 
 fn receipt(site: &TestHost, file: &[u8]) -> Result<Vec<u8>, Status> {
