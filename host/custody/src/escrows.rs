@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mintmark_exchange::grant::{Grant, Terms};
+use mintmark_exchange::grant::Terms;
 use mintmark_model::escrow::{Amendment, Draft, End, Escrow, Held, Lease, Limits, Moment, Opening};
 use mintmark_model::rate::Rate;
 use mintmark_model::{Counters, Reason, Refusal, UnitState};
@@ -45,25 +45,25 @@ pub(crate) struct Reservation {
 }
 
 impl Escrows {
-    /// The escrow of an allotment; opened from the store if it is not open yet.
+    /// The escrow of a plugin's allotment; opened from the store if it is not open yet.
     ///
     /// While it is being opened nobody can draw, and whoever changes a unit has it open first, so
     /// the counters that the view has are the ones that later changes apply to.
     pub(crate) async fn of(
         &self,
         store: &dyn mintmark_store::Store,
-        grant: &Grant,
-        allotment: &AllotmentRecord,
+        plugin: &str,
+        entitlement: &str,
         start: Start,
     ) -> Result<SharedEscrow, Refusal> {
         let mut open = self.open.lock().await;
-        if let Some(escrow) = open.get(&grant.entitlement) {
+        if let Some(escrow) = open.get(entitlement) {
             return Ok(escrow.clone());
         }
         let view = View::new(store).await?;
-        let opening = opening(&view, grant, allotment, start).await?;
+        let opening = opening(&view, plugin, entitlement, start).await?;
         let escrow = SharedEscrow(Arc::new(Mutex::new(Escrow::open(opening))));
-        open.insert(grant.entitlement.clone(), escrow.clone());
+        open.insert(entitlement.to_owned(), escrow.clone());
         Ok(escrow)
     }
 
@@ -210,33 +210,33 @@ pub(crate) async fn counters(view: &View, entitlement: &str) -> Result<Counters,
 
 async fn opening(
     view: &View,
-    grant: &Grant,
-    allotment: &AllotmentRecord,
+    plugin: &str,
+    entitlement: &str,
     start: Start,
 ) -> Result<Opening, Refusal> {
-    let counters = counters(view, &grant.entitlement).await?;
-    let place = tables::pair(tables::ALLOTMENTS, &allotment.plugin, &grant.entitlement);
+    let counters = counters(view, entitlement).await?;
     // Lease, end and limits as the counters: of now, not of when the caller looked.
-    let present: Option<AllotmentRecord> = view.peek(&place).await?;
-    let allotment = &present.ok_or_else(|| {
+    let place = tables::pair(tables::ALLOTMENTS, plugin, entitlement);
+    let allotment: Option<AllotmentRecord> = view.peek(&place).await?;
+    let allotment = allotment.ok_or_else(|| {
         let detail = "The entitlement's import is not committed yet.";
         Refusal::new(Reason::WrongState, detail)
     })?;
-    let grant = &crate::units::grant_of(allotment)?;
+    let grant = crate::units::grant_of(&allotment)?;
     if !counters.add_up() {
         return Err(crate::call::unbalanced());
     }
     let limits = limits(&grant.terms);
-    let next = next_number(view, &grant.entitlement).await?;
+    let next = next_number(view, entitlement).await?;
     let free = match next == counters.drawn() {
         true => BTreeSet::new(),
-        false => free_numbers(view, &grant.entitlement, next).await?,
+        false => free_numbers(view, entitlement, next).await?,
     };
     let rates = &limits.rates;
-    let held = held(view, grant, rates, counters.drawn(), start.incarnation).await?;
+    let held = held(view, entitlement, rates, counters.drawn(), start.incarnation).await?;
     Ok(Opening {
         limits,
-        end: end(allotment),
+        end: end(&allotment),
         counters,
         next,
         free,
@@ -280,12 +280,12 @@ async fn free_numbers(view: &View, entitlement: &str, next: u64) -> Result<BTree
 /// been anything up to the rate.
 async fn held(
     view: &View,
-    grant: &Grant,
+    entitlement: &str,
     rates: &[Rate],
     drawn: u64,
     incarnation: u64,
 ) -> Result<Vec<u64>, Refusal> {
-    let record: Option<WindowsRecord> = view.peek(&windows_place(&grant.entitlement)).await?;
+    let record: Option<WindowsRecord> = view.peek(&windows_place(entitlement)).await?;
     Ok(match record.filter(|record| record.incarnation == incarnation) {
         Some(record) => record.held().at_start(rates, drawn),
         None => rates.iter().map(|rate| rate.units).collect(),

@@ -43,6 +43,8 @@ pub struct OpenUnit {
 struct Spent {
     units: u32,
     attempts: u32,
+    /// The last of them that was released.
+    last: Option<u64>,
 }
 
 impl Call {
@@ -315,15 +317,17 @@ impl Call {
     ) -> Result<Option<OpenUnit>, Refusal> {
         let missing = || Refusal::not_found("unit");
         let record = self.unit_at(&known.entitlement, known.unit).await?.ok_or_else(missing)?;
-        // What was given back spent nothing, so that it binds the device to nothing.
-        if record.state() == UnitState::Returned {
+        let returned = record.state() == UnitState::Returned;
+        // What was given back spent nothing: only a unit before it binds the device.
+        if returned && record.follows.is_none() {
             return Ok(None);
         }
         if known.entitlement != grant.entitlement {
             return Err(subject_elsewhere());
         }
-        let one_more = known.units < grant.terms.max_units_per_subject;
-        if record.state() == UnitState::Failed && one_more {
+        // A device that failed for another reason has its key still.
+        let lost = record.state() == UnitState::Failed && record.key_lost;
+        if returned || lost && known.units < grant.terms.max_units_per_subject {
             return Ok(None);
         }
         if serial.is_some_and(|serial| serial != record.serial) {
@@ -338,9 +342,13 @@ impl Call {
         let Some(known) = known else { return Ok(Spent::default()) };
         let missing = || Refusal::not_found("unit");
         let last = self.unit_at(&known.entitlement, known.unit).await?.ok_or_else(missing)?;
-        let returned = last.state() == UnitState::Returned;
-        let units = known.units.saturating_sub(u32::from(returned));
-        Ok(Spent { units, attempts: last.attempts })
+        let attempts = last.attempts;
+        Ok(match last.state() {
+            UnitState::Returned => {
+                Spent { units: known.units.saturating_sub(1), attempts, last: last.follows }
+            }
+            _ => Spent { units: known.units, attempts, last: Some(known.unit) },
+        })
     }
 
     /// The record of a unit as it is committed. What this call did to it frees neither subject nor
@@ -397,6 +405,8 @@ impl Call {
             reserved_at: decided.site_ms,
             changed_at: decided.site_ms,
             artefact: None,
+            key_lost: false,
+            follows: spent.last,
         };
         let absent = (tables::unit(&grant.entitlement, number), Version::ABSENT);
         self.add_drawn(UnitWork {
@@ -444,19 +454,35 @@ impl Call {
     }
 
     /// Whether a unit's serial number may go to `subject`: nothing was released with it, or it is
-    /// the same device, whose identity has failed.
+    /// the same device, which lost its key.
     async fn leaves_serial(
         &self,
         owner: &UnitRef,
         grant: &Grant,
         subject: &str,
     ) -> Result<bool, Refusal> {
-        let owned = self.unit_at(&owner.entitlement, owner.unit).await?;
-        Ok(owned.is_some_and(|owned| match owned.state() {
-            UnitState::Returned => true,
-            UnitState::Failed => owned.subject == subject && owner.entitlement == grant.entitlement,
-            _ => false,
-        }))
+        let Some(owned) = self.unit_at(&owner.entitlement, owner.unit).await? else {
+            return Ok(false);
+        };
+        let same = owned.subject == subject && owner.entitlement == grant.entitlement;
+        match owned.state() {
+            UnitState::Returned if same => Ok(true),
+            UnitState::Returned => {
+                // A unit of its device before it may have been released with the number.
+                let mut before = owned.follows;
+                while let Some(unit) = before {
+                    let missing = || Refusal::not_found("unit");
+                    let unit = self.unit_at(&owner.entitlement, unit).await?.ok_or_else(missing)?;
+                    if unit.serial == owned.serial {
+                        return Ok(false);
+                    }
+                    before = unit.follows;
+                }
+                Ok(true)
+            }
+            UnitState::Failed => Ok(same && owned.key_lost),
+            _ => Ok(false),
+        }
     }
 
     /// The escrow of an allotment.
@@ -466,7 +492,8 @@ impl Call {
     ) -> Result<escrows::SharedEscrow, Refusal> {
         let record = self.allotment_record(grant).await?;
         let host = Arc::clone(&self.host);
-        host.escrows.of(&*host.store, grant, &record, host.start()).await
+        let (plugin, entitlement) = (&record.plugin, &grant.entitlement);
+        host.escrows.of(&*host.store, plugin, entitlement, host.start()).await
     }
 
     /// The allotment's record; it must not change before the commit.

@@ -9,7 +9,7 @@ use mintmark_exchange::canonical::{is_name, is_subject};
 use mintmark_exchange::grant::{Grant, is_entitlement};
 use mintmark_exchange::product::{Delivery, KeyOrigin};
 use mintmark_sdk::Status;
-use mintmark_sdk::allotments::{Failure, UnitState};
+use mintmark_sdk::allotments::Failure;
 use serde::{Deserialize, Serialize};
 
 use crate::proto;
@@ -140,11 +140,6 @@ pub(crate) fn failure(kind: i32) -> Result<Failure, Status> {
     }
 }
 
-/// Whether reporting this failure again changes nothing: an end is reached once.
-pub(crate) fn is_repeated_failure(kind: Failure, state: UnitState) -> bool {
-    kind != Failure::Transient && state == UnitState::Failed
-}
-
 /// The name of a station, without its path.
 pub(crate) fn check_station(station: &str) -> Result<(), Status> {
     if is_name(station) {
@@ -247,14 +242,6 @@ mod tests {
         assert_eq!(failure(2), Ok(Failure::Permanent));
         assert_eq!(failure(3), Ok(Failure::KeyLost));
         assert!(failure(0).is_err() && failure(4).is_err() && failure(-1).is_err());
-    }
-
-    #[test]
-    fn only_a_final_failure_can_be_repeated_without_effect() {
-        assert!(is_repeated_failure(Failure::Permanent, UnitState::Failed));
-        assert!(is_repeated_failure(Failure::KeyLost, UnitState::Failed));
-        assert!(!is_repeated_failure(Failure::Transient, UnitState::Failed));
-        assert!(!is_repeated_failure(Failure::Permanent, UnitState::Issued));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mintmark_sdk::allotments::{self, Allotment, DeviceProof, Unit, UnitState};
+use mintmark_sdk::allotments::{self, Allotment, DeviceProof, Unit};
 use mintmark_sdk::certificates::Csr;
 use mintmark_sdk::{Absent, Status, ledger};
 
@@ -87,21 +87,13 @@ impl DeviceKeyService for DeviceKey {
         let kind = request::failure(request.kind)?;
         request::check_text(&request.detail)?;
         let unit = unit(&request.entitlement, &request.subject)?;
-        let mut status = unit.status()?;
-        if !request::is_repeated_failure(kind, status.state) {
-            status = unit.fail(kind, &request.detail)?;
-        }
-        Ok(answer::unit(&request.entitlement, status))
+        Ok(answer::unit(&request.entitlement, unit.fail(kind, &request.detail)?))
     }
 
     fn scrap(&self, request: proto::ScrapRequest) -> Result<proto::UnitStatus, Status> {
         request::check_text(&request.reason)?;
         let unit = unit(&request.entitlement, &request.subject)?;
-        let mut status = unit.status()?;
-        if status.state != UnitState::Scrapped {
-            status = unit.scrap(&request.reason)?;
-        }
-        Ok(answer::unit(&request.entitlement, status))
+        Ok(answer::unit(&request.entitlement, unit.scrap(&request.reason)?))
     }
 
     fn r#return(&self, request: proto::ReturnRequest) -> Result<proto::UnitStatus, Status> {

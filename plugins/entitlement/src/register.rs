@@ -201,6 +201,7 @@ mod tests {
             certificates: 0,
             station: String::new(),
             attempts: 0,
+            key_lost: false,
             proved: false,
         }
     }

@@ -44,6 +44,8 @@ pub enum UnitChange {
     Lost,
     /// A further certificate for the unit's one key; the state stays.
     Recertified,
+    /// A permanent failure: somebody who never had the unit says that the device lost its key.
+    KeyLost,
 }
 
 impl UnitState {
@@ -58,7 +60,7 @@ impl UnitState {
             (Some(Confirmed), UnitChange::Released) => Some(Confirmed),
             (Some(same @ (Issued | Confirmed)), UnitChange::Recertified) => Some(same),
             (Some(Issued), UnitChange::Confirmed) => Some(Confirmed),
-            (Some(Issued), UnitChange::Failed) => Some(Failed),
+            (Some(Issued), UnitChange::Failed | UnitChange::KeyLost) => Some(Failed),
             (Some(Issued | Confirmed | Failed), UnitChange::Scrapped) => Some(Scrapped),
             (Some(Reserved), UnitChange::Returned) => Some(Returned),
             (Some(Reserved | Issued), UnitChange::Lost) => Some(Lost),
@@ -188,7 +190,7 @@ impl Counters {
 mod tests {
     use super::*;
 
-    const CHANGES: [UnitChange; 10] = [
+    const CHANGES: [UnitChange; 11] = [
         UnitChange::Reserved,
         UnitChange::Issued,
         UnitChange::Released,
@@ -199,6 +201,7 @@ mod tests {
         UnitChange::Returned,
         UnitChange::Lost,
         UnitChange::Recertified,
+        UnitChange::KeyLost,
     ];
 
     #[test]

@@ -57,6 +57,10 @@ pub(crate) struct UnitRecord {
     pub(crate) reserved_at: u64,
     pub(crate) changed_at: u64,
     pub(crate) artefact: Option<ArtefactRecord>,
+    /// It failed because its device lost the key, as somebody said who never had the unit.
+    pub(crate) key_lost: bool,
+    /// The subject's unit before this one, of the same entitlement, that was released.
+    pub(crate) follows: Option<u64>,
 }
 
 /// What a unit released.

@@ -199,7 +199,8 @@ impl Call {
         grant: &Grant,
     ) -> Result<u64, Refusal> {
         let host = Arc::clone(&self.host);
-        let escrow = host.escrows.of(&*host.store, grant, &record, host.start()).await?;
+        let (plugin, entitlement) = (&record.plugin, &grant.entitlement);
+        let escrow = host.escrows.of(&*host.store, plugin, entitlement, host.start()).await?;
         let withheld = escrow.withhold(u64::MAX);
         let destroyed = withheld.units();
         if destroyed != escrow.unused() {

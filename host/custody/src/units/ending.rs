@@ -54,8 +54,9 @@ impl Call {
         self.end(unit, UnitState::Confirmed, UnitChange::Confirmed, "", now, proof).await
     }
 
-    /// Counts an attempt; a permanent failure spends the unit. A failure that is final and was
-    /// said already changes nothing.
+    /// Counts an attempt; a permanent failure spends the unit, and only a lost key gives the device
+    /// another one, where the terms allow it. A failure that is final and was said already changes
+    /// nothing.
     ///
     /// Only what is reported is an attempt: a refused or faulted call has released nothing, and
     /// anybody could use up a device's attempts with calls that are refused. Those are counted in
@@ -80,19 +81,16 @@ impl Call {
         let now = self.now_ms();
         let work = self.work(unit).await?;
         if failure != Failure::Transient {
-            if work.now.state() == UnitState::Failed {
+            let lost = failure == Failure::KeyLost;
+            if work.now.state() == UnitState::Failed && (work.now.key_lost || !lost) {
                 return Ok(status(unit.number, &work.now));
             }
-            let detail = match failure {
-                Failure::KeyLost => format!("key-lost: {detail}"),
-                _ => detail.to_owned(),
+            let (change, reason) = match lost {
+                true => (UnitChange::KeyLost, RevocationReason::KeyCompromise),
+                false => (UnitChange::Failed, RevocationReason::CessationOfOperation),
             };
-            let change = UnitChange::Failed;
-            let failed = self.end(unit, UnitState::Failed, change, &detail, now, None).await?;
-            let reason = match failure {
-                Failure::KeyLost => RevocationReason::KeyCompromise,
-                _ => RevocationReason::CessationOfOperation,
-            };
+            let failed = self.end(unit, UnitState::Failed, change, detail, now, None).await?;
+            self.work(unit).await?.now.key_lost = lost;
             let revoked = self.revoke(unit, reason).await;
             return self.whole(revoked).map(|()| failed);
         }

@@ -26,8 +26,10 @@ struct Life {
     attempts: u32,
     subject: [u8; 32],
     key_hash: Option<[u8; 32]>,
+    key_lost: bool,
     told: Option<UnitState>,
     attempts_told: u32,
+    key_lost_told: bool,
 }
 
 /// Units between two places, both included.
@@ -91,6 +93,9 @@ impl Check<'_> {
                 let what = format!("its rows tell of {} attempts", life.attempts_told);
                 return Err(wrong(name(), what));
             }
+            if life.key_lost != life.key_lost_told {
+                return Err(wrong(name(), "its rows tell something else of its key's loss"));
+            }
         }
         Ok(())
     }
@@ -134,8 +139,10 @@ impl Life {
             attempts: unit.attempts,
             subject: sha256(unit.subject.as_bytes()),
             key_hash: key,
+            key_lost: unit.key_lost,
             told: None,
             attempts_told: 0,
+            key_lost_told: false,
         }
     }
 }
@@ -161,6 +168,7 @@ impl Window {
             return Err(wrong(name_of(row), "it tells of another key than its unit's"));
         }
         life.attempts_told += u32::from(event.change == UnitChange::AttemptFailed);
+        life.key_lost_told |= event.change == UnitChange::KeyLost;
         life.told = UnitState::after(life.told, event.change);
         if life.told.is_none() {
             return Err(wrong(name_of(row), "its change is not legal for its unit"));

@@ -4,20 +4,19 @@ use mintmark_custody::{Artefact, Failure, UnitStatus};
 use mintmark_exchange::grant::ConfirmProof;
 use mintmark_exchange::proof::confirm_bytes;
 use mintmark_exchange::row::Event;
-use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::{Reason, Refusal, UnitState};
 use mintmark_sdk_testing::Device;
 
 use crate::bench::Bench;
 
-const MEI: (&str, &str) = ("operator", "mei");
-const LINE_4: (&str, &str) = ("station", "line-4");
+pub(crate) const MEI: (&str, &str) = ("operator", "mei");
+pub(crate) const LINE_4: (&str, &str) = ("station", "line-4");
 const LINE_5: (&str, &str) = ("station", "line-5");
 
-type Who<'a> = (&'a str, &'a str);
+pub(crate) type Who<'a> = (&'a str, &'a str);
 
-fn give_back(bench: &Bench, who: Who<'_>, unit: Who<'_>) -> Result<UnitStatus, Refusal> {
+pub(crate) fn give_back(bench: &Bench, who: Who<'_>, unit: Who<'_>) -> Result<UnitStatus, Refusal> {
     bench.with_unit(who, unit, async |call, unit| call.give_back(unit, "the board is bent").await)
 }
 
@@ -25,7 +24,7 @@ fn hand_over(bench: &Bench, who: Who<'_>, unit: Who<'_>, to: &str) -> Result<Uni
     bench.with_unit(who, unit, async |call, unit| call.hand_over(unit, to).await)
 }
 
-fn fail(
+pub(crate) fn fail(
     bench: &Bench,
     who: Who<'_>,
     unit: Who<'_>,
@@ -51,16 +50,35 @@ fn confirm(bench: &Bench, unit: Who<'_>) -> Result<UnitStatus, Refusal> {
     bench.with_unit(LINE_4, unit, async |call, unit| call.confirm(unit, None).await)
 }
 
-fn reason<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> Reason {
+pub(crate) fn reason<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> Reason {
     answer.unwrap_err().reason
 }
 
-fn changes(bench: &Bench) -> Vec<UnitChange> {
+pub(crate) fn changes(bench: &Bench) -> Vec<UnitChange> {
     bench.unit_rows().into_iter().map(|row| row.change).collect()
 }
 
+/// Issues a unit that is reserved, to a device with a new key.
+pub(crate) fn issue(bench: &Bench, unit: Who<'_>) -> Result<Artefact, Refusal> {
+    bench.with_unit(LINE_4, unit, async |call, unit| {
+        let csr = call.read_csr(&Device::new().csr())?;
+        call.certify_csr(unit, &csr, &[]).await
+    })
+}
+
+/// The whole store is right.
+pub(crate) fn verified(bench: &Bench) {
+    let hardware = bench.site.hardware();
+    let sealing = hardware.platform.sealing_secret().unwrap();
+    let platform = Some(&*hardware.platform);
+    let verified = mintmark_custody::verify(&*hardware.store, &sealing, platform);
+    if let Err(error) = futures_executor::block_on(verified) {
+        panic!("{error}");
+    }
+}
+
 /// An entitlement whose terms the test changes.
-fn entitlement(
+pub(crate) fn entitlement(
     bench: &Bench,
     change: impl FnOnce(&mut mintmark_exchange::proposal::GrantProposal),
 ) -> String {
@@ -68,61 +86,6 @@ fn entitlement(
     order.terms.confirm_proof = ConfirmProof::None;
     change(&mut order);
     bench.entitlement_of(&order)
-}
-
-#[test]
-fn a_unit_that_is_given_back_ends_and_its_device_may_have_another() {
-    let bench = Bench::new();
-    let entitlement = bench.entitlement(10);
-    let unit = (entitlement.as_str(), "SN:1");
-    assert_eq!(bench.reserve(&entitlement, "SN:1"), Ok(0));
-    for who in [LINE_4, ("auditor", "eve")] {
-        assert_eq!(reason(give_back(&bench, who, unit)), Reason::PermissionDenied);
-    }
-    for _ in 0..2 {
-        let returned = give_back(&bench, MEI, unit).unwrap();
-        assert_eq!((returned.number, returned.state), (0, UnitState::Returned));
-    }
-    assert_eq!(bench.counters(&entitlement).returned, 1);
-    // It spent nothing of the one unit that the terms allow the device.
-    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
-    assert_eq!(reason(give_back(&bench, MEI, unit)), Reason::WrongState, "it was issued");
-    assert_eq!(changes(&bench), [UnitChange::Reserved, UnitChange::Returned, UnitChange::Issued]);
-    let counters = bench.counters(&entitlement);
-    assert_eq!((counters.returned, counters.issued, counters.unused), (1, 1, 8));
-    assert_eq!(bench.unit_rows().last().unwrap().unit, 1, "a number with a row is not used again");
-}
-
-#[test]
-fn a_serial_number_that_was_given_back_can_be_brought_again() {
-    let bench = Bench::new();
-    let entitlement = entitlement(&bench, |order| {
-        let (prefix, check) = ("T".to_owned(), CheckDigit::None);
-        order.product.serial = SerialRule::Given { prefix, digits: 3, from: 100, to: 199, check };
-    });
-    let serial = Some("T150");
-    bench.reserve_with(&entitlement, "SN:1", serial).unwrap();
-    let taken = bench.reserve_with(&entitlement, "SN:2", serial);
-    assert_eq!(reason(taken), Reason::DuplicateSubject);
-    give_back(&bench, MEI, (&entitlement, "SN:1")).unwrap();
-    assert_eq!(bench.reserve_with(&entitlement, "SN:2", serial), Ok(1));
-    let taken = bench.reserve_with(&entitlement, "SN:1", serial);
-    assert_eq!(reason(taken), Reason::DuplicateSubject);
-}
-
-#[test]
-fn a_device_that_was_given_back_is_free_for_another_entitlement() {
-    let bench = Bench::new();
-    let first = bench.entitlement(10);
-    let mut order = bench.order("po-2", 10);
-    let SerialRule::Assigned { start, .. } = &mut order.product.serial else { panic!("assigned") };
-    *start = 1_000;
-    let second = bench.entitlement_of(&order);
-    bench.reserve(&first, "SN:1").unwrap();
-    assert_eq!(reason(bench.reserve(&second, "SN:1")), Reason::DuplicateSubject);
-    give_back(&bench, MEI, (&first, "SN:1")).unwrap();
-    bench.provision(&second, "SN:1", &Device::new()).unwrap();
-    assert_eq!(reason(bench.reserve(&first, "SN:1")), Reason::DuplicateSubject);
 }
 
 #[test]
@@ -234,8 +197,9 @@ fn a_lost_key_is_said_by_a_second_and_the_device_gets_one_more_unit_where_the_te
     assert!(matches!(reason(third), Reason::WrongState | Reason::KeyMismatch));
     let counters = bench.counters(&entitlement);
     assert_eq!((counters.failed, counters.unused), (2, 8));
-    let lost = bench.unit_rows().into_iter().filter(|row| row.detail.starts_with("key-lost: "));
+    let lost = bench.unit_rows().into_iter().filter(|row| row.change == UnitChange::KeyLost);
     assert_eq!(lost.count(), 2);
+    verified(&bench);
 }
 
 #[test]

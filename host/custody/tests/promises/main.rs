@@ -12,6 +12,7 @@ mod directives;
 mod disks;
 mod equation;
 mod faults;
+mod given_back;
 mod imports;
 mod keys;
 mod life;

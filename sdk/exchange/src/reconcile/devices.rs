@@ -28,24 +28,11 @@ impl Application {
             return Ok(());
         }
         let other = world.register.unit(&holder.unit)?;
-        let units = match other.map(|other| (other.state, other.subject)) {
-            // Nothing had been released for it.
-            Some((UnitState::Returned | UnitState::Lost, _)) => holder.units,
-            // A device that lost its key may have one more unit of its entitlement.
-            Some((UnitState::Failed | UnitState::Scrapped, subject))
-                if subject == case.event.subject
-                    && !matches!(index, Index::PublicKey(_) | Index::Certificate(_))
-                    && holder.unit.entitlement == case.unit.entitlement
-                    && holder.units < case.grant.terms.max_units_per_subject =>
-            {
-                holder.units + 1
-            }
-            _ => {
-                let UnitRef { entitlement, unit } = &holder.unit;
-                let text = format!("the {what} is that of unit {unit} of {entitlement}");
-                self.findings.breach(FindingKind::Duplicate, case.place, text);
-                return Ok(());
-            }
+        let Some(units) = other.and_then(|other| units_after(case, index, &holder, &other)) else {
+            let UnitRef { entitlement, unit } = &holder.unit;
+            let text = format!("the {what} is that of unit {unit} of {entitlement}");
+            self.findings.breach(FindingKind::Duplicate, case.place, text);
+            return Ok(());
         };
         world.register.hold(index, &Holder { unit: case.unit.clone(), units })
     }
@@ -136,6 +123,28 @@ impl Application {
             self.findings.breach(FindingKind::Proof, case.place, text);
         }
         holds
+    }
+}
+
+/// How many units have an index once it goes on from its holder to the unit of this row; `None`
+/// where it stays the holder's.
+fn units_after(
+    case: &Case<'_>,
+    index: &Index<'_>,
+    holder: &Holder,
+    held: &UnitRecord,
+) -> Option<u32> {
+    let same = held.subject == case.event.subject
+        && holder.unit.entitlement == case.unit.entitlement
+        && !matches!(index, Index::PublicKey(_) | Index::Certificate(_));
+    match held.state {
+        // Nothing was released for it, nor for a unit before it.
+        UnitState::Returned if same || holder.units == 1 => Some(holder.units),
+        // A device that lost its key may have one more unit of its entitlement.
+        UnitState::Failed if same && held.key_lost => {
+            (holder.units < case.grant.terms.max_units_per_subject).then_some(holder.units + 1)
+        }
+        _ => None,
     }
 }
 

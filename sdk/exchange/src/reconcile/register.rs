@@ -104,6 +104,8 @@ pub struct UnitRecord {
     pub station: String,
     /// Failed attempts.
     pub attempts: u32,
+    /// True once somebody else than its station said that the device lost its key.
+    pub key_lost: bool,
     /// True once the device has proved that it holds its key.
     pub proved: bool,
 }

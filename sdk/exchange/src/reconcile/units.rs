@@ -23,9 +23,6 @@ pub(super) struct Case<'a> {
     pub(super) from: Option<UnitState>,
 }
 
-/// How custody begins the detail of a failure that says that a device lost its key.
-const KEY_LOST: &str = "key-lost: ";
-
 impl Application {
     /// Applies a row about a unit.
     pub(super) fn unit(
@@ -49,12 +46,8 @@ impl Application {
         }
         let from = before.as_ref().map(|before| before.state);
         let Some(to) = UnitState::after(from, event.change) else {
-            let restored = before.as_ref().is_some_and(|it| it.incarnation != incarnation);
-            if event.change == UnitChange::Lost && restored {
-                // Headquarters has rows that came after the backup, and keeps what they say.
-                let text = format!("unit {} ended before the restore that lost it", event.unit);
-                self.findings.note(FindingKind::Restore, place, text);
-                self.adopt(place, row);
+            if let Some(before) = before.filter(|before| self.is_set_back(place.node, before)) {
+                self.judge_set_back(place, row, event, before.state);
                 return Ok(());
             }
             let text = format!("unit {} can't change like this: {:?}", event.unit, event.change);
@@ -62,6 +55,7 @@ impl Application {
             self.adopt(place, row);
             return Ok(());
         };
+        let set_back = before.as_ref().is_some_and(|before| self.is_set_back(place.node, before));
         let case = Case { place, row, event, grant, unit, from };
         self.judge_plugin(&case);
         self.judge_written_off(&case);
@@ -73,8 +67,68 @@ impl Application {
         self.judge_station(&case, &record);
         self.judge_change(&case, &mut record, world)?;
         record.update(&case, incarnation, to);
-        self.move_unit(&case, to);
+        match set_back && from != Some(to) {
+            true => self.move_from_backup(place, row, to),
+            false => self.move_unit(&case, to),
+        }
         world.register.put_unit(&case.unit, &record)
+    }
+
+    /// True if what headquarters knows of a unit comes from a ledger that a restore replaced: the
+    /// site may have it as it was before.
+    fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
+        let node = self.state.nodes.get(node);
+        node.is_some_and(|node| node.restored && before.incarnation != node.incarnation)
+    }
+
+    /// A restored site does to a unit what can't be done to it any more, as far as headquarters
+    /// knows, which has rows that came after the backup, and keeps what they say.
+    fn judge_set_back(&mut self, place: Place<'_>, row: &Row, event: &UnitEvent, known: UnitState) {
+        let (unit, change) = (event.unit, event.change);
+        let to = match change {
+            UnitChange::Lost => Some(UnitState::Lost),
+            UnitChange::Confirmed => Some(UnitState::Confirmed),
+            UnitChange::Failed | UnitChange::KeyLost => Some(UnitState::Failed),
+            UnitChange::Scrapped => Some(UnitState::Scrapped),
+            _ => None,
+        };
+        if to == Some(UnitState::Lost) || to == Some(known) {
+            let text = format!("unit {unit} had come to its end before the restore: {known:?}");
+            self.findings.note(FindingKind::Restore, place, text);
+        } else {
+            let text = format!("unit {unit} was {known:?} before the restore, and now {change:?}");
+            self.findings.hold(FindingKind::Restore, place, text);
+        }
+        match to {
+            Some(to) => self.move_from_backup(place, row, to),
+            None => self.adopt(place, row),
+        }
+    }
+
+    /// Moves a unit from wherever the backup had it, as the row's counters say.
+    fn move_from_backup(&mut self, place: Place<'_>, row: &Row, to: UnitState) {
+        use UnitState::{Confirmed, Failed, Issued, Reserved};
+        let state = self.state.entitlements.get(place.entitlement.unwrap_or_default());
+        let ledger = state.and_then(|state| state.ledgers.get(place.node));
+        let Some(ledger) = ledger.filter(|ledger| !ledger.adopt) else {
+            return self.adopt(place, row);
+        };
+        let moved = |from| {
+            let mut counters = ledger.counters;
+            (counters.move_unit(Some(from), to) && Some(counters) == row.counters)
+                .then_some(counters)
+        };
+        match [Reserved, Issued, Confirmed, Failed].into_iter().find_map(moved) {
+            Some(counters) => self.change(place, row, |implied| {
+                *implied = counters;
+                Some(())
+            }),
+            None => {
+                let text = "the restored counters don't follow from the row";
+                self.findings.hold(FindingKind::Restore, place, text);
+                self.adopt(place, row);
+            }
+        }
     }
 
     /// The grant under which a row acts, if the site may act under it at all.
@@ -146,14 +200,21 @@ impl Application {
     fn judge_station(&mut self, case: &Case<'_>, record: &UnitRecord) {
         let event = case.event;
         let principal = &case.row.body.principal;
-        let released = matches!(case.event.change, UnitChange::Issued | UnitChange::Released);
-        // Custody lets only somebody say this who never had the unit: no station of the unit's.
-        let key_lost = event.change == UnitChange::Failed && event.detail.starts_with(KEY_LOST);
-        let bound = released || (principal.contains("/station/") && !key_lost);
-        if bound && case.event.change != UnitChange::Lost && *principal != record.station {
-            let text = "another station than the unit's, without a hand-over";
-            self.findings.breach(FindingKind::Station, case.place, text);
-        }
+        let own = *principal == record.station;
+        let text = match event.change {
+            UnitChange::Lost => return,
+            // Custody lets only somebody say this who never had the unit.
+            UnitChange::KeyLost if own => "the unit's own station says that its key is lost",
+            UnitChange::KeyLost => return,
+            UnitChange::Issued | UnitChange::Released if !own => {
+                "another station than the unit's, without a hand-over"
+            }
+            _ if principal.contains("/station/") && !own => {
+                "another station than the unit's, without a hand-over"
+            }
+            _ => return,
+        };
+        self.findings.breach(FindingKind::Station, case.place, text);
     }
 
     /// An operator gives a unit to another station.
@@ -291,7 +352,10 @@ impl Application {
                     self.findings.breach(FindingKind::Limit, case.place, text);
                 }
             }
-            UnitChange::Failed => self.histogram.count(time_ms, |minute| minute.rejected += 1),
+            UnitChange::Failed | UnitChange::KeyLost => {
+                record.key_lost = case.event.change == UnitChange::KeyLost;
+                self.histogram.count(time_ms, |minute| minute.rejected += 1);
+            }
             UnitChange::Scrapped => {
                 self.histogram.count(time_ms, |minute| minute.rejected += 1);
                 self.judge_scrap(case);
@@ -388,6 +452,7 @@ impl UnitRecord {
             certificates: 0,
             station: case.row.body.principal.clone(),
             attempts: 0,
+            key_lost: false,
             proved: false,
         }
     }

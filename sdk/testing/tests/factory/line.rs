@@ -202,18 +202,34 @@ fn attempts_run_out() {
 }
 
 #[test]
-fn a_failed_device_gets_another_unit_only_where_the_terms_say_so() {
+fn only_a_device_that_lost_its_key_gets_another_unit_where_the_terms_say_so() {
     let gap = Gap::new();
     let entitlement = gap.granted_with(|terms| terms.max_units_per_subject = Some(2));
+    let lost = |subject: &str| {
+        let request = proto::FailRequest {
+            entitlement: entitlement.clone(),
+            subject: subject.to_owned(),
+            kind: FailureKind::KeyLost.into(),
+            detail: "the flash was erased".to_owned(),
+        };
+        gap.site.call::<proto::UnitStatus>("operator", "mei", "Fail", &request)
+    };
     gap.provision(&entitlement, "SN:1", &Device::new()).unwrap();
-    gap.fail(&entitlement, "SN:1", FailureKind::Permanent).unwrap();
+    lost("SN:1").unwrap();
     let device = Device::new();
     let second = gap.provision(&entitlement, "SN:1", &device).unwrap();
     assert_eq!(second.unit, 1);
-    gap.fail(&entitlement, "SN:1", FailureKind::Permanent).unwrap();
+    lost("SN:1").unwrap();
     let third = gap.provision(&entitlement, "SN:1", &device).unwrap_err();
     assert_eq!(third.reason, "WRONG_STATE");
     assert_eq!(gap.counters(&entitlement).failed, 2);
+    // What its own station says of a device gives it nothing.
+    gap.provision(&entitlement, "SN:2", &Device::new()).unwrap();
+    gap.fail(&entitlement, "SN:2", FailureKind::Permanent).unwrap();
+    assert_eq!(lost("SN:2").unwrap_err().reason, "WRONG_STATE", "it failed already");
+    let second = gap.provision(&entitlement, "SN:2", &Device::new()).unwrap_err();
+    assert_eq!(second.reason, "KEY_MISMATCH");
+    assert_eq!(gap.counters(&entitlement).unused, 7);
 }
 
 #[test]

@@ -175,7 +175,7 @@ enum Lie {
     Change(UnitChange),
 }
 
-const LIES: [Lie; 27] = [
+const LIES: [Lie; 28] = [
     Lie::LeftOut,
     Lie::OtherPlugin,
     Lie::NoPlugin,
@@ -203,6 +203,7 @@ const LIES: [Lie; 27] = [
     Lie::Change(UnitChange::Returned),
     Lie::Change(UnitChange::Lost),
     Lie::Change(UnitChange::AttemptFailed),
+    Lie::Change(UnitChange::KeyLost),
 ];
 
 /// The row with the lie in it; `None` where it would be the truth. The second one is the counters.

@@ -1,14 +1,16 @@
 //! What needs an explanation in the ledger: with it the ledger is clean, and without it not.
 
 use crate::{
+    checkpoint::Position,
     grant::Grant,
     message::HeadRef,
     reconcile::{FindingKind, NOTES_MAX, Outcome, Severity, Verdict, tests::site::*},
-    row::{Event, Row},
+    row::{Event, Row, Started},
     unit::{UnitChange, UnitState},
 };
 
 const ISSUED: Option<UnitState> = Some(UnitState::Issued);
+const CONFIRMED: Option<UnitState> = Some(UnitState::Confirmed);
 
 /// A site with a start, an import and a device that is issued: rows 1 to 4.
 fn issued() -> (Grant, Site) {
@@ -97,6 +99,49 @@ fn units_are_written_off_by_a_restore_alone() {
         assert_eq!(found(&outcome), expected);
         let counters = outcome.report.entitlements[0].counters;
         assert_eq!((counters.lost, counters.credited), (100, 100));
+    }
+}
+
+/// The site as a restore by ceremony begins it anew, with the counters of the backup.
+fn restored(backup: &Site) -> Site {
+    let Position { sequence, hash } = backup.head();
+    let head = HeadRef { node: backup.node.clone(), incarnation: 1, sequence, hash };
+    let mut site = backup.clone();
+    site.rows.clear();
+    (site.incarnation, site.boot) = (2, backup.boot + 1);
+    let started = Started { replaces: Some(head.clone()), ..site.started() };
+    site.call(vec![(Event::Started(started), None)]);
+    site.call(vec![(Event::Restored { epoch: 2, backup: head }, None)]);
+    site
+}
+
+/// Headquarters knows what came after the backup, and the site does not.
+#[test]
+fn r5_what_ended_after_the_backup_may_end_again_and_anything_else_is_held() {
+    let cases = [
+        // Never heard of the scrap.
+        (true, UnitChange::Scrapped, Verdict::CleanWithNotes),
+        (true, UnitChange::Released, Verdict::Hold),
+        // Headquarters itself has not heard of it either.
+        (false, UnitChange::Scrapped, Verdict::CleanWithNotes),
+        (false, UnitChange::Released, Verdict::CleanWithNotes),
+    ];
+    for (reported, change, verdict) in cases {
+        let (grant, mut site) = issued();
+        site.confirm(&grant, 0, "a");
+        let mut back = restored(&site);
+        if reported {
+            let event = site.change(&grant, 0, "a", UnitChange::Scrapped, CONFIRMED);
+            site.call(vec![(event, Some(&grant.entitlement))]);
+        }
+        let mut hq = Headquarters::with(std::slice::from_ref(&grant));
+        assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(0)).report.verdict, Verdict::Clean);
+        let event = back.change(&grant, 0, "a", change, CONFIRMED);
+        back.call(vec![(event, Some(&grant.entitlement))]);
+        let report = hq.reconcile(SHENZHEN, &back.bundle(0)).report;
+        let case = format!("{reported} {change:?}: {:?}", report.findings);
+        assert!(report.findings.iter().all(|one| one.kind == FindingKind::Restore), "{case}");
+        assert_eq!(report.verdict, verdict, "{case}");
     }
 }
 

@@ -177,14 +177,24 @@ fn every_way_that_a_unit_can_end_is_clean() {
 
 #[test]
 fn a_device_that_lost_its_key_gets_one_more_unit_where_the_terms_allow_it() {
-    for (allowed, verdict) in [(1, Verdict::Breach), (2, Verdict::Clean)] {
+    use UnitChange::{Failed, KeyLost};
+    let cases = [
+        (1, KeyLost, "t2", Verdict::Breach),
+        (2, KeyLost, "t2", Verdict::Clean),
+        // Its own station is not believed, and who failed otherwise has its key still.
+        (2, KeyLost, "t1", Verdict::Breach),
+        (2, Failed, "t1", Verdict::Breach),
+    ];
+    for (allowed, change, station, verdict) in cases {
         let mut grant = grant(1, SHENZHEN);
         grant.terms.max_units_per_subject = allowed;
         let mut site = Site::new(SHENZHEN);
         site.import(&grant);
         site.provision(&grant, "a");
-        let event = site.change(&grant, 0, "a", UnitChange::Failed, Some(UnitState::Issued));
+        let event = site.change(&grant, 0, "a", change, Some(UnitState::Issued));
+        station.clone_into(&mut site.station);
         site.call(vec![(event, Some(&grant.entitlement))]);
+        "t1".clone_into(&mut site.station);
         let from = None;
         let event = site.change(&grant, 1, "a", UnitChange::Issued, from);
         let Event::Unit(mut unit) = event else { unreachable!() };
@@ -193,6 +203,38 @@ fn a_device_that_lost_its_key_gets_one_more_unit_where_the_terms_allow_it() {
         site.call(vec![(Event::Unit(unit), Some(&grant.entitlement))]);
         let mut hq = Headquarters::with(std::slice::from_ref(&grant));
         let report = hq.reconcile(SHENZHEN, &site.bundle(0)).report;
+        assert_eq!(report.verdict, verdict, "{:?}", report.findings);
+    }
+}
+
+/// The device is out there with the key that it is said to have lost.
+#[test]
+fn a_unit_that_is_given_back_frees_no_device_that_had_one_before() {
+    for (elsewhere, verdict) in [(false, Verdict::Clean), (true, Verdict::Breach)] {
+        let mut grants = [grant(1, SHENZHEN), grant(2, SHENZHEN)];
+        for grant in &mut grants {
+            grant.terms.max_units_per_subject = 2;
+        }
+        let mut site = Site::new(SHENZHEN);
+        for grant in &grants {
+            site.import(grant);
+        }
+        let first = &grants[0];
+        site.provision(first, "a");
+        let lost = site.change(first, 0, "a", UnitChange::KeyLost, Some(UnitState::Issued));
+        "t2".clone_into(&mut site.station);
+        site.call(vec![(lost, Some(&first.entitlement))]);
+        "t1".clone_into(&mut site.station);
+        for (change, from) in
+            [(UnitChange::Reserved, None), (UnitChange::Returned, Some(UnitState::Reserved))]
+        {
+            let event = site.change(first, 1, "a", change, from);
+            site.call(vec![(event, Some(&first.entitlement))]);
+        }
+        let (grant, unit) = if elsewhere { (&grants[1], 0) } else { (first, 2) };
+        let event = site.change(grant, unit, "a", UnitChange::Reserved, None);
+        site.call(vec![(event, Some(&grant.entitlement))]);
+        let report = Headquarters::with(&grants).reconcile(SHENZHEN, &site.bundle(0)).report;
         assert_eq!(report.verdict, verdict, "{:?}", report.findings);
     }
 }
