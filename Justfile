@@ -34,6 +34,10 @@ pools:
 simulate SEEDS="20000":
     MINTMARK_SEEDS={{SEEDS}} cargo test -p mintmark-sdk-testing --test simulation -- --nocapture
 
+# So many days of two sites whose clients call at once, each explained by a model of the rules.
+crowd DAYS="2000" SEED="1":
+    MINTMARK_DAYS={{DAYS}} MINTMARK_SEED={{SEED}} cargo test -p mintmark-sdk-testing --test simulation i1_calls -- --nocapture
+
 # kill -9 at every system call of a start, a provisioning, an import, an export and a receipt.
 kill-points:
     MINTMARK_KILL_POINTS=all cargo test -p mintmark-sdk-testing --test kill -- --nocapture

@@ -16,6 +16,7 @@ pub(crate) const RATE_MS: u64 = 10_000;
 pub(crate) const AUDIT_UNITS: u64 = 6;
 pub(crate) const SCRAP_ALLOWANCE: u64 = 1;
 pub(crate) const ATTEMPTS: u32 = 2;
+pub(crate) const UNITS_PER_SUBJECT: u32 = 2;
 
 /// Orders of each site; it has taken the first.
 const ORDERS: usize = 3;
@@ -118,6 +119,7 @@ fn order(site: &TestHost, number: &str) -> office::CreateRequest {
             scrap_allowance: Some(SCRAP_ALLOWANCE),
             max_in_doubt: Some(MAX_IN_DOUBT),
             max_attempts_per_subject: Some(ATTEMPTS),
+            max_units_per_subject: Some(UNITS_PER_SUBJECT),
             ..office::Terms::default()
         }),
         plugin: String::new(),

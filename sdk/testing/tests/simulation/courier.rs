@@ -29,10 +29,10 @@ pub(crate) struct Headquarters {
 }
 
 /// A message on its way.
-struct Message {
-    sequence: u64,
-    purpose: String,
-    file: String,
+pub(crate) struct Post {
+    pub(crate) sequence: u64,
+    pub(crate) purpose: String,
+    pub(crate) file: String,
 }
 
 impl Headquarters {
@@ -70,7 +70,10 @@ impl Headquarters {
     }
 
     /// Checks a bundle to its end; `None` where headquarters failed on the way.
-    fn ingest(&mut self, bundle: &[u8]) -> Result<Option<office::IngestResponse>, Status> {
+    pub(crate) fn ingest(
+        &mut self,
+        bundle: &[u8],
+    ) -> Result<Option<office::IngestResponse>, Status> {
         let Ok(file_id) = self.host().try_stage(bundle) else { return Ok(None) };
         let request = office::IngestRequest { file_id };
         for _ in 0..STEPS_MAX {
@@ -89,13 +92,13 @@ impl Headquarters {
     }
 
     /// The messages to a site, oldest first.
-    fn outbox(&self, site: &str) -> Vec<Message> {
+    pub(crate) fn outbox(&self, site: &str) -> Vec<Post> {
         let session: Session = self.host().session_of::<EntitlementPlugin>("admin", "ada");
         let entries = self.host().custody().outbox(session, Some(site));
         let mut messages: Vec<_> = futures_executor::block_on(entries)
             .unwrap()
             .into_iter()
-            .map(|entry| Message {
+            .map(|entry| Post {
                 sequence: entry.sequence,
                 purpose: entry.purpose,
                 file: entry.file,
@@ -103,6 +106,14 @@ impl Headquarters {
             .collect();
         messages.sort_by_key(|message| message.sequence);
         messages
+    }
+
+    /// What a report found.
+    pub(crate) fn findings(&self, report: String) -> Vec<office::Finding> {
+        let request = office::ShowReportRequest { report };
+        let report: office::Report =
+            self.host().call("auditor", "eva", "ShowReport", &request).unwrap();
+        report.findings
     }
 
     /// What it has granted a site, and what is known of it there.
@@ -141,10 +152,7 @@ impl Site<'_> {
                 let verdict = step.verdict();
                 self.tell(format!("headquarters says {verdict:?}"));
                 if !matches!(verdict, office::Verdict::Clean | office::Verdict::CleanWithNotes) {
-                    let request = office::ShowReportRequest { report: step.report };
-                    let report: office::Report =
-                        hq.host().call("auditor", "eva", "ShowReport", &request).unwrap();
-                    wrong(&self.story, report.findings);
+                    wrong(&self.story, hq.findings(step.report));
                 }
             }
             Ok(None) => self.tell("headquarters failed"),
@@ -174,7 +182,7 @@ impl Site<'_> {
         }
     }
 
-    fn take(&mut self, hq: &Headquarters, message: &Message, told: &mut Told) {
+    fn take(&mut self, hq: &Headquarters, message: &Post, told: &mut Told) {
         let content = hq.host().fetch(&message.file).unwrap();
         let was_broken = self.is_broken();
         let what = format!("take {} {}", message.sequence, message.purpose);

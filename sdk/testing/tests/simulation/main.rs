@@ -12,6 +12,7 @@
 
 mod beginning;
 mod courier;
+mod crowd;
 mod life;
 mod model;
 mod site;
