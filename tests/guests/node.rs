@@ -12,7 +12,8 @@ use mintmark_crypto::random;
 use mintmark_crypto::sign::SigningKey;
 use mintmark_custody::files::APPEND_BYTES_MAX;
 use mintmark_custody::{
-    Call, Custody, Parts, PluginClaims, Session, Settings, SystemTimeSource, UnitStatus, genesis,
+    Call, Custody, Endless, Parts, PluginClaims, Session, Settings, SystemTimeSource, UnitStatus,
+    genesis,
 };
 use mintmark_exchange::canonical;
 use mintmark_exchange::identity::{self, IdentityBody};
@@ -302,6 +303,7 @@ async fn open(
         store_id,
         platform: Arc::<EmulatedPlatform>::clone(platform),
         time: Box::new(SystemTimeSource::default()),
+        space: Box::new(Endless),
         settings: Settings::default(),
     };
     let csr = request::csr(&admin, "root").unwrap();

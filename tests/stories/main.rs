@@ -5,6 +5,7 @@
 mod approvals;
 mod clock;
 mod crash;
+mod disk;
 mod line;
 mod orders;
 mod pool;

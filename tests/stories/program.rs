@@ -122,6 +122,11 @@ pub(crate) fn serve(config: &Path, environment: &[(&str, &str)]) -> Served {
 }
 
 impl Served {
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the host as a power cut would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -153,7 +153,8 @@ impl World {
         let config = format!(
             "node = \"node-1\"\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\n\
              platform_dir = \"platform\"\n[cluster]\norganization = \"acme\"\n\
-             role = \"{role}\"\nname = \"{name}\"\n[logs]\nfilter = \"warn\"\nformat = \"text\"\n"
+             role = \"{role}\"\nname = \"{name}\"\n[limits]\nfree_mib_min = 16\n\
+             [logs]\nfilter = \"warn\"\nformat = \"text\"\n"
         );
         std::fs::write(folder.join("host.toml"), config).unwrap();
         let host = Host { folder, name: name.to_owned(), served: None };
@@ -203,6 +204,11 @@ impl Host {
             }
         }
         self.served = Some(served);
+    }
+
+    /// The number of the process that serves.
+    pub(crate) fn process(&self) -> u32 {
+        self.served.as_ref().unwrap().process()
     }
 
     /// Ends the host as a power cut would.

@@ -111,6 +111,7 @@ impl Call {
     /// The request for the act that waits; makes one if there is none. In a transaction of its own:
     /// it is there whatever becomes of this call.
     async fn ask(&self, act: &Act, place: &Key) -> Result<(Digest, u32, u32), Refusal> {
+        self.check_written()?;
         let host = &self.host;
         let _alone = host.claims.take(&everyone()).await;
         for _ in 0..TRIES_MAX {

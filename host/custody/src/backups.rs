@@ -65,11 +65,13 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// `ROLLBACK_SUSPECTED`, `LEDGER_UNAVAILABLE` where the backup could not be put on record.
+    /// `ROLLBACK_SUSPECTED`, `LEDGER_UNAVAILABLE`, `STORAGE_FULL` where the backup could not be
+    /// put on record.
     pub async fn backup(&self, session: Session) -> Result<Backup, Refusal> {
         if self.is_read_only() {
             return Err(self.host.cannot_write());
         }
+        self.host.check_storage_for_backup()?;
         let snapshot: Arc<dyn Snapshot> = self.host.store.snapshot().await.map_err(unavailable)?;
         let sealing = self.host.platform.sealing_secret().map_err(|error| {
             tracing::error!(%error, "the platform gave no secret");

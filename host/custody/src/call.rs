@@ -27,6 +27,7 @@ use crate::counting::{Counting, Credit};
 use crate::escrows::Withheld;
 use crate::host::Host;
 use crate::outcomes::{Merged, OutcomeKey};
+use crate::room::StorageState;
 use crate::types::{PluginClaims, Session};
 use crate::units::work::{Carried, UnitWork, Which};
 use crate::view::View;
@@ -36,6 +37,8 @@ pub struct Call {
     pub(crate) host: Arc<Host>,
     pub(crate) session: Session,
     pub(crate) began: Moment,
+    /// What there was room for when it began.
+    pub(crate) room: StorageState,
     pub(crate) view: View,
     pub(crate) rows: Vec<PendingRow>,
     pub(crate) units: BTreeMap<(String, u64), UnitWork>,
@@ -89,6 +92,8 @@ pub(crate) struct PendingRow {
 pub struct Carry {
     units: BTreeMap<(String, String), Carried>,
     claims: Vec<Claim>,
+    /// What was begun with room is brought to its end.
+    room: Option<StorageState>,
 }
 
 /// Why a call was not committed.
@@ -115,11 +120,13 @@ impl Call {
         carry: Carry,
     ) -> Result<Self, Refusal> {
         let began = host.clock.now();
+        let room = carry.room.unwrap_or_else(|| host.room.state(began.monotonic_ms));
         let view = View::new(&*host.store).await?;
         Ok(Self {
             host,
             session,
             began,
+            room,
             view,
             rows: Vec::new(),
             units: BTreeMap::new(),
@@ -206,6 +213,10 @@ impl Call {
         if !self.has_effects() {
             return self.answer_from_read().await;
         }
+        if let Err(refusal) = self.check_effects() {
+            self.abort(refusal.reason).await;
+            return Err(CommitFailure::Refused(refusal));
+        }
         self.adopt_carried();
         let transaction = self.transaction(Which::All);
         match self.host.committer.commit(transaction).await {
@@ -253,8 +264,13 @@ impl Call {
         self.clock_words.clear();
         self.notes = 0;
         self.give_counted_back();
-        let outcomes = self.outcome(reason);
-        self.keep_arrival().await;
+        let mut outcomes = self.outcome(reason);
+        if self.room == StorageState::Ample {
+            self.keep_arrival().await;
+        } else {
+            // Refusals are counted on, until there is room for their rows or a bundle takes them.
+            self.host.outcomes.give_back(std::mem::take(&mut outcomes));
+        }
         if !tainted && outcomes.is_empty() {
             return Aborted { tainted };
         }
@@ -475,7 +491,7 @@ impl Call {
                 units.insert(key, carried);
             }
         }
-        Carry { units, claims: std::mem::take(&mut self.claims) }
+        Carry { units, claims: std::mem::take(&mut self.claims), room: Some(self.room) }
     }
 
     fn outcome(&self, reason: Reason) -> Vec<Merged> {

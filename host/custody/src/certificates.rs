@@ -47,6 +47,7 @@ impl Call {
         organization: &str,
         product: &str,
     ) -> Result<OpenKey, Refusal> {
+        self.check_storage()?;
         let operations = Operations::of(&[Operation::Certify]);
         self.check_slot(SlotKind::ProductCa, name, CA_ALGORITHM, operations, false)?;
         for text in [organization, product] {
@@ -91,6 +92,7 @@ impl Call {
         name: &str,
         recipients: Recipients,
     ) -> Result<OpenKey, Refusal> {
+        self.check_storage()?;
         let operations = Operations::of(&[Operation::Certify]);
         self.check_slot(SlotKind::BatchKey, name, CA_ALGORITHM, operations, true)?;
         let policy = self.exportable(ContentRule::Certificate, Operation::Certify, recipients)?;

@@ -14,8 +14,8 @@ use mintmark_pki::{ClusterPath, LeafKind, LeafUsage, SpiffeId, issue};
 use mintmark_platform::anchor::Anchor;
 use mintmark_platform::{Mark, Platform};
 use mintmark_store::{
-    AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Position, Store, Transaction,
-    Version,
+    AfterCommit, CommitError, Committer, Key, NewRow, NotAnchored, Poison, Position, Store,
+    Transaction, Version,
 };
 
 use crate::call::{Call, Carry, CommitFailure};
@@ -29,6 +29,7 @@ use crate::genesis::OpenError;
 use crate::host::{Host, Identity, Settings};
 use crate::messages::host_binding;
 use crate::outcomes::Outcomes;
+use crate::room::{DiskSpace, Room};
 use crate::suspicion::{self, Suspicion};
 use crate::tables;
 use crate::types::Session;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub platform: Arc<dyn Platform>,
     /// Where time comes from.
     pub time: Box<dyn TimeSource>,
+    /// Where it is written.
+    pub space: Box<dyn DiskSpace>,
     /// What an admin set.
     pub settings: Settings,
 }
@@ -77,7 +80,7 @@ impl Custody {
     ///
     /// See [`OpenError`]; nothing was changed then, and nothing serves.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
-        let Parts { store, store_id, platform, time, settings } = parts;
+        let Parts { store, store_id, platform, time, space, settings } = parts;
         let snapshot = store.snapshot().await.map_err(OpenError::Store)?;
         let view = View::new(&*store).await.map_err(OpenError::Refused)?;
         let record: Option<HostRecord> =
@@ -112,11 +115,13 @@ impl Custody {
             claims: Claims::default(),
             outcomes: Outcomes::default(),
             dismissals,
+            room: Room::new(space, settings.free_bytes_min),
             settings,
         };
         let custody = Self { host: Arc::new(host) };
         let head = snapshot.position().head(&custody.host.identity.node);
         if suspicion.is_none() {
+            custody.host.check_storage_to_start().map_err(OpenError::Refused)?;
             custody.record_start(head.map_or(0, |head| head.sequence)).await?;
             custody.end_what_is_due().await.map_err(OpenError::Refused)?;
         }
@@ -260,7 +265,10 @@ impl Custody {
         transaction.writes.push((boot_place(), Some(disk::write(host.boot))));
         let mark = MarkRecord { mark_ms: moment.site_ms, after_row };
         transaction.writes.push((mark_place(), Some(disk::write(mark))));
-        host.committer.commit(transaction).await.map_err(OpenError::Commit)?;
+        host.committer.commit(transaction).await.map_err(|error| match error {
+            CommitError::Unavailable => OpenError::Refused(host.cannot_write()),
+            _ => OpenError::Commit(error),
+        })?;
         Ok(())
     }
 }
@@ -276,7 +284,11 @@ impl AfterCommit for AnchorHook {
     fn advance(&mut self, position: &Position, remembered: &[[u8; 32]]) -> Result<(), NotAnchored> {
         let failed = |error| {
             tracing::error!(%error, "the anchor was not written");
-            NotAnchored
+            NotAnchored(match error {
+                mintmark_platform::Error::Full => Poison::Full,
+                mintmark_platform::Error::ReadOnly => Poison::ReadOnly,
+                _ => Poison::Failed,
+            })
         };
         if !remembered.is_empty() {
             self.platform.remember(remembered).map_err(failed)?;

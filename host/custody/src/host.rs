@@ -17,6 +17,7 @@ use crate::clock::SiteClock;
 use crate::dismissals::Dismissals;
 use crate::escrows::{Escrows, Start};
 use crate::outcomes::Outcomes;
+use crate::room::Room;
 use crate::suspicion::Suspicion;
 use crate::types::Session;
 use crate::vault::Vault;
@@ -40,6 +41,7 @@ pub(crate) struct Host {
     pub(crate) claims: Claims,
     pub(crate) outcomes: Outcomes,
     pub(crate) dismissals: Dismissals,
+    pub(crate) room: Room,
     pub(crate) settings: Settings,
 }
 
@@ -50,11 +52,17 @@ pub struct Settings {
     pub approval_units: u64,
     /// How old a message may be, in seconds.
     pub max_transit_seconds: u64,
+    /// Below so many free bytes only what ends units and reports them is served.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { approval_units: 1_000_000, max_transit_seconds: 180 * 86_400 }
+        Self {
+            approval_units: 1_000_000,
+            max_transit_seconds: 180 * 86_400,
+            free_bytes_min: 512 << 20,
+        }
     }
 }
 

@@ -71,6 +71,7 @@ impl Call {
         algorithm: &str,
         request: KeyRequest,
     ) -> Result<OpenKey, Refusal> {
+        self.check_storage()?;
         let algorithm = parse_algorithm(algorithm)?;
         let policy = self.policy_for(SlotKind::Key, name, algorithm, request)?;
         let material = match signature_algorithm(algorithm) {
@@ -253,6 +254,7 @@ impl Call {
         context: &[u8],
         request: KeyRequest,
     ) -> Result<OpenKey, Refusal> {
+        self.check_storage()?;
         let algorithm = parse_algorithm(algorithm)?;
         let loaded = self.load_key(&key.name).await?;
         let permit = self.permit::<Derive>(&loaded, Content::None, None)?;
@@ -311,6 +313,7 @@ impl Call {
         size: u64,
         recipients: Recipients,
     ) -> Result<OpenKeySet, Refusal> {
+        self.check_storage()?;
         let keys = parse_algorithm(algorithm)?;
         if !keys.signs() || !(1..=mintmark_exchange::grant::TOTAL_MAX).contains(&size) {
             return Err(Refusal::invalid("A key set is of 1 to 2^40 signature keys."));

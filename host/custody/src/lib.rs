@@ -15,6 +15,7 @@
 //! | [`messages`], [`transfers`] | what crosses the gap |
 //! | [`pools`] | keys that somebody gave |
 //! | [`custody`], [`genesis`] | the running node, and how it begins |
+//! | [`room`] | what is done while the disk is nearly full |
 //! | `backups`, [`restoring`], `verify` | the store as a file and back, and whether it is right |
 //! | `suspicion` | whether the store is the one that the platform remembers |
 //!
@@ -48,6 +49,7 @@ pub mod plugins;
 pub mod pools;
 pub mod records;
 pub mod restoring;
+pub mod room;
 mod rotation;
 pub mod status;
 mod suspicion;
@@ -73,6 +75,7 @@ pub use mintmark_crypto::SecretBytes;
 pub use mintmark_crypto::digest::sha256;
 pub use mintmark_pki::VerifiedCsr;
 pub use plugins::InstalledPlugin;
+pub use room::{DiskSpace, Endless, StorageState, StorageStatus};
 pub use rotation::HostKey;
 pub use suspicion::Suspicion;
 pub use types::*;

@@ -7,6 +7,7 @@ use crate::custody::Custody;
 use crate::disk::{self, peer::*};
 use crate::messages::outbox::place_of;
 use crate::plugins::InstalledPlugin;
+use crate::room::StorageStatus;
 use crate::rotation::HostKey;
 use crate::tables;
 use crate::types::{Digest, LedgerPosition, Session};
@@ -42,6 +43,8 @@ pub struct HostStatus {
     pub epoch: u64,
     /// Why nothing can be written, with what to do; `None` where it can.
     pub problem: Option<Refusal>,
+    /// How much room there is.
+    pub storage: StorageStatus,
     /// Versions of plugins.
     pub plugins: Vec<InstalledPlugin>,
     /// Known clusters.
@@ -115,6 +118,7 @@ impl Custody {
             read_only: self.is_read_only(),
             epoch: host.epoch,
             problem: self.is_read_only().then(|| host.cannot_write()),
+            storage: self.storage(),
             plugins: self.plugins().await?,
             peers: self.peers().await?,
             keys: self.host_keys().await?,

@@ -14,6 +14,7 @@ use mintmark_store::Snapshot;
 use crate::custody::mark_of;
 use crate::genesis::OpenError;
 use crate::host::Host;
+use crate::room;
 use crate::transfers::imported_digests;
 use crate::view::View;
 
@@ -54,11 +55,7 @@ impl Host {
                 Reason::RollbackSuspected,
                 format!("Nothing is written or released: {suspicion}."),
             ),
-            None => {
-                let detail =
-                    "The ledger cannot be written, so nothing is released; restart the host.";
-                Refusal::new(Reason::LedgerUnavailable, detail)
-            }
+            None => room::poisoned(self.committer.poison()),
         }
     }
 }

@@ -365,6 +365,7 @@ impl Call {
         subject_read: (Key, Version),
         spent: Spent,
     ) -> Result<OpenUnit, Refusal> {
+        self.check_storage()?;
         // The escrow hears of a directive only after its commit; the record says it with it.
         self.check_life(grant).await?;
         if grant.product.origin == KeyOrigin::Pool {

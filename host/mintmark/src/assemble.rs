@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use mintmark_crypto::random;
-use mintmark_custody::{Custody, Parts, SystemTimeSource, TimeSource};
+use mintmark_custody::{Custody, DiskSpace, Parts, SystemTimeSource, TimeSource};
 use mintmark_platform::Platform;
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_rpc::Server;
@@ -18,9 +18,12 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::Folder;
+use crate::space::Directories;
 
 /// The store's file.
 pub(crate) const STORE: &str = "store.redb";
+/// The platform's file that is held open.
+const ANCHOR: &str = "anchor";
 /// The file of the store's id.
 pub(crate) const STORE_ID: &str = "store-id";
 /// The folder of compiled plugins: remade when it is lost.
@@ -34,18 +37,22 @@ pub(crate) struct Keep {
     pub(crate) store_id: [u8; 16],
     /// The platform.
     pub(crate) platform: Arc<dyn Platform>,
+    /// Where both are.
+    space: Box<dyn DiskSpace>,
 }
 
 impl Keep {
     /// Opens what [`Self::prepare`] made.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         let platform = EmulatedPlatform::open(&dir(config.platform_dir())?)?;
+        // Under the platform's lock: the reserve may be another process's.
+        let space = Box::new(space(config)?);
         let data = Folder::open(config.data_dir())?;
         let store_id = read_id(&data)?;
         let identity = Identity::new(store_id, config.node());
         let store =
             Embedded::open(&data.into_dir(), STORE, &identity, &platform.sealing_secret()?)?;
-        Ok(Self { store: Arc::new(store), store_id, platform: Arc::new(platform) })
+        Ok(Self { store: Arc::new(store), store_id, platform: Arc::new(platform), space })
     }
 
     /// Makes store and platform, or what an earlier try has left to make.
@@ -70,7 +77,8 @@ impl Keep {
         } else {
             Embedded::create(&data, STORE, &identity, &secret)?
         };
-        Ok(Self { store: Arc::new(store), store_id, platform: Arc::new(platform) })
+        let space = Box::new(space(config)?);
+        Ok(Self { store: Arc::new(store), store_id, platform: Arc::new(platform), space })
     }
 
     /// What custody runs on.
@@ -84,6 +92,7 @@ impl Keep {
             store_id: self.store_id,
             platform: self.platform,
             time,
+            space: self.space,
             settings: config.settings(),
         }
     }
@@ -125,6 +134,11 @@ impl Node {
         let server = Server::bind(listener, custody.clone(), runtime).await?;
         Ok(Self { custody, server })
     }
+}
+
+fn space(config: &Config) -> Result<Directories, Error> {
+    let (data, platform) = (Folder::open(config.data_dir())?, Folder::open(config.platform_dir())?);
+    Directories::open((data, STORE), (platform, ANCHOR))
 }
 
 fn dir(path: &std::path::Path) -> Result<Dir, Error> {

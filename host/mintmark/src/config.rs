@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::files;
 
+/// The lowest mark for free space: a part of it must hold what is served below it.
+const FREE_MIB_MIN: u64 = 16;
+
 /// What one node of a cluster is told. An unknown key is refused, never ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +59,7 @@ struct Limits {
     approval_units: Option<u64>,
     transit_days_max: Option<u64>,
     instances_max: Option<u32>,
+    free_mib_min: Option<u64>,
     plugins: BTreeMap<String, PluginLimits>,
 }
 
@@ -120,6 +124,10 @@ impl Config {
             let text = "data_dir and platform_dir must not lie within each other";
             return Err(Error::Usage(text.to_owned()));
         }
+        if self.limits.free_mib_min.is_some_and(|mebibytes| mebibytes < FREE_MIB_MIN) {
+            let text = format!("free_mib_min must be {FREE_MIB_MIN} or more");
+            return Err(Error::Usage(text));
+        }
         self.cluster().map(drop)
     }
 
@@ -169,6 +177,9 @@ impl Config {
         if let Some(days) = self.limits.transit_days_max {
             settings.max_transit_seconds = days.saturating_mul(86_400);
         }
+        if let Some(mebibytes) = self.limits.free_mib_min {
+            settings.free_bytes_min = mebibytes.saturating_mul(1 << 20);
+        }
         settings
     }
 
@@ -203,6 +214,7 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(config.settings().approval_units, settings.approval_units);
         assert_eq!(config.settings().max_transit_seconds, settings.max_transit_seconds);
+        assert_eq!(config.settings().free_bytes_min, settings.free_bytes_min);
         let runtime = RuntimeConfig { overrides: config.runtime().overrides, ..Default::default() };
         assert_eq!(config.runtime(), runtime);
     }
@@ -232,6 +244,16 @@ mod tests {
             assert!(without.len() < EXAMPLE.lines().count(), "{key}");
             assert!(Config::parse(&without.join("\n")).is_err(), "{key}");
         }
+    }
+
+    #[test]
+    fn s4_the_mark_for_free_space_is_never_so_low_that_nothing_fits_below_it() {
+        let mut config = Config::parse(EXAMPLE).unwrap();
+        config.limits.free_mib_min = Some(FREE_MIB_MIN);
+        assert!(config.check().is_ok());
+        assert_eq!(config.settings().free_bytes_min, FREE_MIB_MIN << 20);
+        config.limits.free_mib_min = Some(FREE_MIB_MIN - 1);
+        assert!(config.check().is_err());
     }
 
     #[test]

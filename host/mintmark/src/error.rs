@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mintmark_custody::OpenError as NodeError;
 use mintmark_model::{Reason, Refusal};
 use mintmark_rpc::client::files::TransferError;
 use mintmark_rpc::client::{Code, Failure, OpenError};
@@ -47,7 +48,7 @@ pub(crate) enum Error {
     Own(#[from] Refusal),
     /// The node cannot be opened or made.
     #[error("{0}")]
-    Node(#[from] mintmark_custody::OpenError),
+    Node(#[from] NodeError),
     /// The platform cannot be opened or made.
     #[error("{0}")]
     Platform(#[from] mintmark_platform::Error),
@@ -87,7 +88,11 @@ impl Error {
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Refused(failure) => failure.reason.as_deref(),
-            Self::Own(refusal) => Some(refusal.reason.code()),
+            Self::Own(refusal) | Self::Node(NodeError::Refused(refusal)) => {
+                Some(refusal.reason.code())
+            }
+            Self::Store(mintmark_store::Error::Full)
+            | Self::Platform(mintmark_platform::Error::Full) => Some(Reason::StorageFull.code()),
             _ => None,
         }
     }
@@ -99,7 +104,15 @@ impl Error {
                 Some("Ask a host whose plugin answers this; `mintmark status` shows the plugins.")
             }
             Self::Refused(failure) => failure.known_reason().and_then(advice),
-            Self::Own(refusal) => advice(refusal.reason),
+            Self::Own(refusal) | Self::Node(NodeError::Refused(refusal)) => advice(refusal.reason),
+            Self::Store(mintmark_store::Error::Full)
+            | Self::Platform(mintmark_platform::Error::Full) => {
+                Some("Free space on the host's disk, then start it again.")
+            }
+            Self::Store(mintmark_store::Error::ReadOnly)
+            | Self::Platform(mintmark_platform::Error::ReadOnly) => {
+                Some("Let the host's user write both directories, then start it again.")
+            }
             Self::Misfit { next, .. } => Some(next),
             Self::NoContext => {
                 Some("Give --context FILE, or set MINTMARK_CONTEXT; `mintmark init` writes one.")
@@ -174,6 +187,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         }
         Reason::PermissionDenied => "Use the context of somebody whose role may do this.",
         Reason::ReadOnly | Reason::LedgerUnavailable => "Check the host's disk, then restart it.",
+        Reason::StorageFull => "Free space on the host's disk; `mintmark status` says how much.",
         Reason::RollbackSuspected => "Restore the newest backup; see `mintmark verify`.",
         Reason::PluginFault => "`plugin list` and the host's log say more; a retry is safe.",
         Reason::NotFound => "Check the name; the list commands show what there is.",

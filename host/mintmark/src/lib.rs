@@ -19,6 +19,7 @@ mod keys;
 mod output;
 mod pem;
 mod restoring;
+mod space;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

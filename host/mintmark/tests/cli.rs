@@ -36,6 +36,8 @@ platform_dir = "platform"
 organization = "acme"
 role = "site"
 name = "shenzhen"
+[limits]
+free_mib_min = 16
 "#;
 
 const SIGN: [&str; 9] = [

@@ -83,6 +83,8 @@ reasons! {
     ApprovalRequired = "APPROVAL_REQUIRED", Denied;
     /// The ledger cannot be written, so nothing is released.
     LedgerUnavailable = "LEDGER_UNAVAILABLE", Unavailable;
+    /// The disk is nearly full; confirm, fail, scrap and export are served while they can be.
+    StorageFull = "STORAGE_FULL", Exhausted;
     /// The host serves only reads.
     ReadOnly = "READ_ONLY", Unavailable;
     /// The store is older than the platform remembers.

@@ -105,7 +105,8 @@ impl State {
             return Err(Error::Unavailable);
         }
         let result = write(self);
-        self.failed = result == Err(Error::Unavailable);
+        // An anchor that may not go back was not written, and all is as it was.
+        self.failed = result.is_err_and(|error| error != Error::Backwards);
         result
     }
 }

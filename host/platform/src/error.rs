@@ -1,5 +1,7 @@
 //! What can go wrong with a platform, by culprit, without a path or a secret.
 
+use std::io::ErrorKind;
+
 use thiserror::Error;
 
 /// Why the platform did not do what it was asked.
@@ -26,9 +28,29 @@ pub enum Error {
     /// The anchor was asked to go back, or to another history.
     #[error("the anchor does not go back")]
     Backwards,
+    /// The disk, or the quota on it, has no room.
+    #[error("the disk of the platform is full")]
+    Full,
+    /// The disk or its directory takes no writes.
+    #[error("the disk of the platform is read-only")]
+    ReadOnly,
     /// The disk refused, or an earlier failure ended writing until the platform is opened again.
     #[error("the platform is unavailable")]
     Unavailable,
+}
+
+impl Error {
+    /// What a failure of the disk means.
+    pub(crate) fn of_disk(error: &std::io::Error) -> Self {
+        match error.kind() {
+            // The last one is what a limit on the length of a file says.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::Full
+            }
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Self::ReadOnly,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 /// A part of a platform's state.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
-use mintmark_custody::Custody;
+use mintmark_custody::{Custody, StorageState};
 use mintmark_runtime::Runtime;
 use tokio::sync::Mutex;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -24,7 +24,29 @@ pub(crate) struct Host {
 struct Health {
     reporter: HealthReporter,
     plugins: BTreeSet<String>,
+    told: Told,
+}
+
+/// What health was told last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
     read_only: bool,
+    storage: StorageState,
+}
+
+impl Told {
+    fn of(custody: &Custody) -> Self {
+        Self { read_only: custody.is_read_only(), storage: custody.storage().state }
+    }
+
+    /// A host that still takes confirmations and exports is alive.
+    fn serves(self) -> bool {
+        !self.read_only && matches!(self.storage, StorageState::Ample | StorageState::Low)
+    }
+
+    fn has_room(self) -> bool {
+        !self.read_only && self.storage == StorageState::Ample
+    }
 }
 
 /// The host's own services, as health names them.
@@ -44,12 +66,17 @@ const SERVICES: &[&str] = &[
 /// Of these, what a read-only host serves.
 const READING: &[&str] = &["mintmark.admin.v1.Status"];
 
+/// No service: under this name health says whether there is room for everything. It is not serving
+/// from the moment at which the disk is nearly full.
+const STORAGE: &str = "mintmark.storage";
+
 /// The name under which health speaks of the host as a whole.
 const WHOLE_HOST: &str = "";
 
 impl Host {
     pub(crate) fn new(custody: Custody, runtime: Runtime, reporter: HealthReporter) -> Self {
-        let health = Health { reporter, plugins: BTreeSet::new(), read_only: false };
+        let told = Told::of(&custody);
+        let health = Health { reporter, plugins: BTreeSet::new(), told };
         Self { custody, runtime, catalogue: Arc::default(), health: Arc::new(Mutex::new(health)) }
     }
 
@@ -60,14 +87,15 @@ impl Host {
         let descriptors = active.iter().map(|plugin| plugin.descriptors());
         self.catalogue.store(Arc::new(catalogue(descriptors)));
         let services = active.iter().flat_map(|plugin| plugin.services());
-        health.read_only = self.custody.is_read_only();
+        health.told = Told::of(&self.custody);
         health.report(services.map(str::to_owned).collect()).await;
     }
 
-    /// Tells health when the host has become read-only. It never becomes anything else before it
-    /// is started again.
+    /// Tells health when the host has become read-only, or when there is room for less or more
+    /// than before.
     pub(crate) async fn notice(&self) {
-        if self.custody.is_read_only() && !self.health.lock().await.read_only {
+        let now = Told::of(&self.custody);
+        if self.health.lock().await.told != now {
             self.refresh().await;
         }
     }
@@ -75,10 +103,12 @@ impl Host {
 
 impl Health {
     async fn report(&mut self, plugins: BTreeSet<String>) {
-        let status = match self.read_only {
-            false => ServingStatus::Serving,
-            true => ServingStatus::NotServing,
+        let status = |serves| match serves {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
         };
+        self.reporter.set_service_status(STORAGE, status(self.told.has_room())).await;
+        let status = status(self.told.serves());
         for service in SERVICES {
             let reads = READING.contains(service);
             let status = if reads { ServingStatus::Serving } else { status };

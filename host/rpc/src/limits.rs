@@ -96,6 +96,9 @@ pub const COMPONENT_BYTES_MAX: usize = mintmark_runtime::COMPONENT_BYTES_MAX;
 /// The host's TLS certificate is made anew so often; it is valid much longer.
 pub const IDENTITY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Health looks at the host so often where nobody calls.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
 /// One chunk of an upload.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 

@@ -27,6 +27,7 @@ pub const fn grpc_code(reason: Reason) -> Code {
         | Reason::InDoubtExhausted
         | Reason::RateLimited
         | Reason::AttemptsExhausted
+        | Reason::StorageFull
         | Reason::BudgetExceeded => Code::ResourceExhausted,
         Reason::NotYetValid
         | Reason::Expired

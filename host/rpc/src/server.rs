@@ -23,6 +23,7 @@ pub struct Server {
     local_addr: SocketAddr,
     acceptor: Acceptor,
     front: Front,
+    host: Host,
 }
 
 /// Why there is no server, or no more.
@@ -60,7 +61,7 @@ impl Server {
         let host = Host::new(custody.clone(), runtime, reporter);
         host.refresh().await;
         let front = Front::new(host.clone(), services::routes(&host, health));
-        Ok(Self { custody, listener, local_addr, acceptor, front })
+        Ok(Self { custody, listener, local_addr, acceptor, front, host })
     }
 
     /// Where it listens.
@@ -86,6 +87,7 @@ impl Server {
             tokio::time::sleep(limits::DRAIN_MAX).await;
         };
         let renewing = renew(&self.custody, &self.acceptor);
+        let watching = watch(self.host.clone());
         let incoming = self.acceptor.clone().run(self.listener);
         let serving = settings().serve_with_incoming_shutdown(self.front, incoming, signal);
         tokio::select! {
@@ -95,6 +97,7 @@ impl Server {
                 Ok(())
             }
             never = renewing => never,
+            never = watching => never,
         }
     }
 }
@@ -125,6 +128,14 @@ async fn renew<T>(custody: &Custody, acceptor: &Acceptor) -> T {
             Ok(tls) => acceptor.renew(tls),
             Err(error) => tracing::error!(%error, "the host's TLS certificate was not renewed"),
         }
+    }
+}
+
+/// Health hears of a disk that fills up also where nobody calls.
+async fn watch<T>(host: Host) -> T {
+    loop {
+        tokio::time::sleep(limits::WATCH_INTERVAL).await;
+        host.notice().await;
     }
 }
 

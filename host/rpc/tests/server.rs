@@ -172,6 +172,73 @@ async fn health_knows_the_services() {
 }
 
 #[tokio::test]
+async fn s4_health_says_that_the_storage_is_low_and_full_and_that_it_no_longer_is() {
+    let world = World::start().await;
+    let admin = world.as_admin().await;
+    let mut health = HealthClient::new(admin.channel());
+    let mut status = StatusClient::new(admin.channel());
+    let mark = status.show_status(ShowStatusRequest {}).await.unwrap().into_inner();
+    let mark = mark.storage.unwrap().mark_bytes;
+    for (free, state, serving) in
+        [(mark - 1, "low", [1, 2]), (0, "full", [2, 2]), (2 * mark, "ample", [1, 1])]
+    {
+        world.room.set_free(free);
+        // The host looks once a second.
+        let seen = async {
+            loop {
+                let shown = status.show_status(ShowStatusRequest {}).await.unwrap();
+                let storage = shown.into_inner().storage.unwrap();
+                if storage.state == state {
+                    return storage;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.unwrap();
+        assert_eq!(seen.free_bytes, Some(free));
+        assert_eq!(seen.detail.is_empty(), state == "ample");
+        for (service, wanted) in ["", "mintmark.storage"].into_iter().zip(serving) {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let told = health.check(request).await.unwrap().into_inner().status;
+            assert_eq!(told, wanted, "`{service}` of a host whose storage is {state}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g10_a_call_of_the_hosts_whose_client_leaves_is_carried_to_its_end() {
+    let world = World::start().await;
+    let otto = world.hire(Role::Operator, "otto").await.unwrap();
+    let (admin, otto) = (world.as_admin().await, world.connect(&otto).await.unwrap());
+    let mut users = UsersClient::new(admin.channel());
+    let request = RevokeUserRequest { role: "operator".to_owned(), name: "otto".to_owned() };
+    let gate = std::sync::Arc::clone(&world.gate);
+    gate.set(true);
+    let waits = tokio::task::spawn_blocking(move || gate.until_a_commit_waits());
+    let mut revoking = Box::pin(users.revoke_user(request));
+    tokio::select! {
+        biased;
+        answer = &mut revoking => panic!("answered before the sync: {answer:?}"),
+        waiting = waits => waiting.unwrap(),
+    }
+    drop(revoking);
+    // By the answer to a later call on the connection, the host has heard that the client left.
+    let mut status = StatusClient::new(admin.channel());
+    for _ in 0..8 {
+        status.show_status(ShowStatusRequest {}).await.unwrap();
+    }
+    world.gate.set(false);
+    // What is durable the host's memory has to learn of: otto's open connection is worth nothing.
+    let path = "/mintmark.admin.v1.Peers/ListPeers";
+    let refused = async {
+        while call(&otto, path, Request::new(Bytes::new())).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.unwrap();
+}
+
+#[tokio::test]
 async fn reflection_lists_what_is_served() {
     let world = World::start().await;
     let mut reflection = ServerReflectionClient::new(world.as_admin().await.channel());

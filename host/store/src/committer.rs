@@ -7,8 +7,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -18,7 +18,7 @@ use futures_channel::oneshot;
 use futures_executor::block_on;
 use thiserror::Error;
 
-use crate::{Outcome, Position, Store, Transaction};
+use crate::{Error as StoreError, Outcome, Position, Store, Transaction};
 
 /// At most so many transactions share a sync.
 pub const BATCH_TRANSACTIONS_MAX: usize = 256;
@@ -35,7 +35,28 @@ pub trait AfterCommit: Send {
 /// The position could not be made durable outside the store; the committer is poisoned by it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the position was not anchored")]
-pub struct NotAnchored;
+pub struct NotAnchored(pub Poison);
+
+/// What ended all commits until the host is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poison {
+    /// The disk was full.
+    Full,
+    /// The disk takes no writes.
+    ReadOnly,
+    /// Any other failure, and a store that is only read.
+    Failed,
+}
+
+impl From<StoreError> for Poison {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::Full,
+            StoreError::ReadOnly => Self::ReadOnly,
+            _ => Self::Failed,
+        }
+    }
+}
 
 /// A hook that anchors nothing: for tests, and for stores without a platform.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,8 +119,16 @@ struct Handle {
 
 #[derive(Default)]
 struct Status {
-    poisoned: AtomicBool,
+    /// The first failure.
+    poison: OnceLock<Poison>,
     batches: AtomicU64,
+}
+
+impl Status {
+    /// Ends all commits; what failed first stays the cause.
+    fn poison(&self, why: Poison) {
+        let _first = self.poison.set(why);
+    }
 }
 
 enum Job {
@@ -120,14 +149,15 @@ impl Committer {
             .spawn(move || worker.run(&jobs))
             .ok();
         if thread.is_none() {
-            status.poisoned.store(true, Ordering::Release);
+            status.poison(Poison::Failed);
         }
         Self(Arc::new(Handle { queue: Some(queue), thread, status }))
     }
 
     /// A committer that commits nothing, for a store that is only read.
     pub fn closed() -> Self {
-        let status = Status { poisoned: AtomicBool::new(true), batches: AtomicU64::new(0) };
+        let status = Status::default();
+        status.poison(Poison::Failed);
         Self(Arc::new(Handle { queue: None, thread: None, status: Arc::new(status) }))
     }
 
@@ -162,7 +192,12 @@ impl Committer {
 
     /// Whether a failure has ended all commits until the host is started again.
     pub fn is_poisoned(&self) -> bool {
-        self.0.status.poisoned.load(Ordering::Acquire)
+        self.poison().is_some()
+    }
+
+    /// What ended all commits; `None` while the committer works.
+    pub fn poison(&self) -> Option<Poison> {
+        self.0.status.poison.get().copied()
     }
 
     /// How many batches have been committed: the number of syncs that callers have shared.
@@ -202,7 +237,7 @@ impl Worker {
                     drop(answer.send(result));
                 }
             }
-            let poisoned = status.poisoned.load(Ordering::Acquire);
+            let poisoned = status.poison.get().is_some();
             for answer in settling {
                 let settled = if poisoned { Err(CommitError::Unavailable) } else { Ok(()) };
                 let _given_up = answer.send(settled);
@@ -218,26 +253,26 @@ impl Worker {
         let remember: Vec<_> =
             batch.iter_mut().map(|transaction| std::mem::take(&mut transaction.remember)).collect();
         match self.commit_and_anchor(batch, remember) {
-            Some(outcomes) if outcomes.len() == count => {
+            Ok(outcomes) if outcomes.len() == count => {
                 outcomes.into_iter().map(answer_of).collect()
             }
-            _ => {
-                self.status.poisoned.store(true, Ordering::Release);
+            failed => {
+                self.status.poison(failed.err().unwrap_or(Poison::Failed));
                 vec![Err(CommitError::Unavailable); count]
             }
         }
     }
 
-    /// `None` when anything failed: then nothing may be released.
+    /// The error when anything failed: then nothing may be released.
     fn commit_and_anchor(
         &mut self,
         batch: Vec<Transaction>,
         remember: Vec<Vec<[u8; 32]>>,
-    ) -> Option<Vec<Outcome>> {
-        if self.status.poisoned.load(Ordering::Acquire) {
-            return None;
+    ) -> Result<Vec<Outcome>, Poison> {
+        if let Some(poison) = self.status.poison.get() {
+            return Err(*poison);
         }
-        let outcomes = block_on(self.store.commit(batch)).ok()?;
+        let outcomes = block_on(self.store.commit(batch))?;
         let committed = |outcome: &Outcome| matches!(outcome, Outcome::Committed { .. });
         if outcomes.iter().any(committed) {
             let remembered: Vec<[u8; 32]> = outcomes
@@ -246,11 +281,12 @@ impl Worker {
                 .filter(|(outcome, _)| committed(outcome))
                 .flat_map(|(_, digests)| digests)
                 .collect();
-            let snapshot = block_on(self.store.snapshot()).ok()?;
-            self.hook.advance(snapshot.position(), &remembered).ok()?;
+            let snapshot = block_on(self.store.snapshot())?;
+            let advanced = self.hook.advance(snapshot.position(), &remembered);
+            advanced.map_err(|NotAnchored(poison)| poison)?;
             self.status.batches.fetch_add(1, Ordering::AcqRel);
         }
-        Some(outcomes)
+        Ok(outcomes)
     }
 }
 
@@ -259,7 +295,7 @@ struct PoisonOnPanic<'a>(&'a Status);
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.poisoned.store(true, Ordering::Release);
+            self.0.poison(Poison::Failed);
         }
     }
 }

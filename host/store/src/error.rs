@@ -1,5 +1,7 @@
 //! What can go wrong with a store, by culprit, without a path, a secret or foreign text.
 
+use std::io::ErrorKind;
+
 use thiserror::Error;
 
 /// Why the store did not do what it was asked.
@@ -37,9 +39,29 @@ pub enum Error {
         /// The first thing that was found to be wrong.
         what: Damage,
     },
+    /// The disk, or the quota on it, has no room.
+    #[error("the disk is full")]
+    Full,
+    /// The disk or its directory takes no writes.
+    #[error("the disk is read-only")]
+    ReadOnly,
     /// The disk refused, or an earlier failure ended writing until the store is opened again.
     #[error("the store is unavailable")]
     Unavailable,
+}
+
+impl Error {
+    /// What a failure of the disk means.
+    pub(crate) fn of_disk(kind: ErrorKind) -> Self {
+        match kind {
+            // The last one is what a limit on the length of a file says.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::Full
+            }
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Self::ReadOnly,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 /// What is damaged.

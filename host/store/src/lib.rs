@@ -30,7 +30,7 @@ mod walk;
 pub use crate::backup::{BackupHeader, BackupReader, BackupWriter};
 pub use crate::committer::{
     AfterCommit, BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, CommitError, Committed, Committer,
-    NotAnchored, Unanchored,
+    NotAnchored, Poison, Unanchored,
 };
 pub use crate::embedded::{Embedded, Medium};
 pub use crate::engine::{Later, Snapshot, Store, Verified};

@@ -12,7 +12,8 @@ use futures_executor::block_on;
 use futures_util::future::join_all;
 use mintmark_store::{
     Add, AfterCommit, CommitError, Committer, Error, Identity, Key, Later, Memory, NewRow,
-    NotAnchored, Outcome, Position, Snapshot, Store, Transaction, Unanchored, Verified, Version,
+    NotAnchored, Outcome, Poison, Position, Snapshot, Store, Transaction, Unanchored, Verified,
+    Version,
 };
 
 /// A store that counts its commits, waits at a gate before each, and fails when it is told to.
@@ -146,7 +147,7 @@ impl AfterCommit for Journaling {
     fn advance(&mut self, position: &Position, digests: &[[u8; 32]]) -> Result<(), NotAnchored> {
         let mut journal = self.journal.lock().unwrap();
         journal.push((position.clone(), digests.to_vec()));
-        if self.fails { Err(NotAnchored) } else { Ok(()) }
+        if self.fails { Err(NotAnchored(Poison::Failed)) } else { Ok(()) }
     }
 }
 
@@ -238,7 +239,7 @@ struct Failing(Arc<AtomicU64>);
 
 impl AfterCommit for Failing {
     fn advance(&mut self, _: &Position, _: &[[u8; 32]]) -> Result<(), NotAnchored> {
-        if self.0.load(Ordering::SeqCst) == 0 { Ok(()) } else { Err(NotAnchored) }
+        if self.0.load(Ordering::SeqCst) == 0 { Ok(()) } else { Err(NotAnchored(Poison::Failed)) }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::device::Station;
 use crate::hardware::Hardware;
 use crate::manifest::Manifest;
 use crate::run::status_of;
+use crate::space::TestSpace;
 use crate::world::{ORGANIZATION, parts};
 
 /// How many bytes are staged or fetched at once.
@@ -29,6 +30,7 @@ pub struct TestHost {
     cluster: ClusterPath,
     hardware: Hardware,
     clock: TestClock,
+    space: TestSpace,
     pub(crate) custody: Custody,
     pub(crate) plugins: BTreeMap<&'static str, Installed>,
     approvers: Arc<[Voter]>,
@@ -38,6 +40,7 @@ pub struct TestHost {
 pub struct Stopped {
     cluster: ClusterPath,
     clock: TestClock,
+    space: TestSpace,
     plugins: BTreeMap<&'static str, Installed>,
     approvers: Arc<[Voter]>,
 }
@@ -73,11 +76,12 @@ impl TestHost {
     pub(crate) fn new(
         cluster: ClusterPath,
         hardware: Hardware,
-        clock: TestClock,
+        (clock, space): (TestClock, TestSpace),
         custody: Custody,
         approvers: Arc<[Voter]>,
     ) -> Self {
-        Self { cluster, hardware, clock, custody, plugins: BTreeMap::new(), approvers }
+        let plugins = BTreeMap::new();
+        Self { cluster, hardware, clock, space, custody, plugins, approvers }
     }
 
     /// The cluster's SPIFFE URI, such as `spiffe://acme/site/shenzhen`.
@@ -88,6 +92,11 @@ impl TestHost {
     /// The host's clocks.
     pub fn clock(&self) -> &TestClock {
         &self.clock
+    }
+
+    /// What its disk has room for.
+    pub fn space(&self) -> &TestSpace {
+        &self.space
     }
 
     /// What the host runs on.
@@ -139,8 +148,8 @@ impl TestHost {
 
     /// Stops the host and lets go of what it ran on.
     pub fn stop(self) -> Stopped {
-        let Self { cluster, clock, plugins, approvers, .. } = self;
-        Stopped { cluster, clock, plugins, approvers }
+        let Self { cluster, clock, space, plugins, approvers, .. } = self;
+        Stopped { cluster, clock, space, plugins, approvers }
     }
 
     /// The host's identity bundle.
@@ -309,7 +318,8 @@ impl Stopped {
         let cluster = ClusterPath::new(ORGANIZATION, ClusterRole::Site, name);
         let cluster = cluster.expect("a cluster has a name");
         let (clock, plugins) = (TestClock::new(EPOCH_MS), BTreeMap::new());
-        Self { cluster, clock, plugins, approvers: Arc::new([]) }
+        let space = TestSpace::default();
+        Self { cluster, clock, space, plugins, approvers: Arc::new([]) }
     }
 
     /// A plugin that was installed there.
@@ -325,10 +335,11 @@ impl Stopped {
     /// from one beginning.
     #[must_use]
     pub fn fork(&self) -> Self {
-        let Self { cluster, clock, plugins, approvers } = self;
+        let Self { cluster, clock, plugins, approvers, .. } = self;
         let (cluster, plugins, approvers) =
             (cluster.clone(), plugins.clone(), Arc::clone(approvers));
-        Self { cluster, clock: clock.fork(), plugins, approvers }
+        let space = TestSpace::default();
+        Self { cluster, clock: clock.fork(), space, plugins, approvers }
     }
 
     /// The host's clocks.
@@ -341,8 +352,8 @@ impl Stopped {
     /// # Errors
     /// What the host says that it can not start for.
     pub fn start_on(self, hardware: Hardware) -> Result<TestHost, OpenError> {
-        let Self { cluster, clock, plugins, approvers } = self;
-        let custody = block_on(Custody::open(parts(&hardware, &clock)))?;
-        Ok(TestHost { cluster, hardware, clock, custody, plugins, approvers })
+        let Self { cluster, clock, space, plugins, approvers } = self;
+        let custody = block_on(Custody::open(parts(&hardware, &clock, &space)))?;
+        Ok(TestHost { cluster, hardware, clock, space, custody, plugins, approvers })
     }
 }

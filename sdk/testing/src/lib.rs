@@ -72,6 +72,7 @@ mod machine;
 mod manifest;
 mod office;
 mod run;
+mod space;
 mod world;
 
 pub use approvers::{APPROVERS, QUORUM, Voter};
@@ -83,6 +84,7 @@ pub use hardware::{Hardware, NODE};
 pub use host::{Stopped, TestHost};
 pub use machine::{Machine, SimulatedPlatform};
 pub use office::Office;
+pub use space::TestSpace;
 pub use world::World;
 
 pub use mintmark_sdk as sdk;

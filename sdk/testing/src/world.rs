@@ -14,6 +14,7 @@ use crate::approvers::{APPROVERS, QUORUM, Voter};
 use crate::clock::{EPOCH_MS, TestClock};
 use crate::hardware::{Hardware, NODE};
 use crate::host::TestHost;
+use crate::space::TestSpace;
 
 /// The organisation of every world.
 pub(crate) const ORGANIZATION: &str = "acme";
@@ -97,13 +98,15 @@ impl World {
         let cluster = ClusterPath::new(ORGANIZATION, role, name).expect("a cluster has a name");
         let clock = TestClock::new(self.now_ms());
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock.clone());
-        let custody = self.found(&hardware, &clock, &cluster);
-        TestHost::new(cluster, hardware, clock, custody, Arc::clone(&self.approvers))
+        let space = TestSpace::default();
+        let custody = self.found(parts(&hardware, &clock, &space), &cluster);
+        let senses = (clock, space);
+        TestHost::new(cluster, hardware, senses, custody, Arc::clone(&self.approvers))
     }
 
     /// Both steps by which a node begins, with the root's answer between them.
-    fn found(&self, hardware: &Hardware, clock: &TestClock, cluster: &ClusterPath) -> Custody {
-        let Hardware { store, store_id, platform } = hardware;
+    fn found(&self, parts: Parts, cluster: &ClusterPath) -> Custody {
+        let Parts { store, store_id, platform, .. } = &parts;
         let prepared = genesis::prepare(store, store_id, &**platform, cluster, NODE);
         let csr = block_on(prepared).expect("an empty store can be prepared");
         let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
@@ -113,7 +116,6 @@ impl World {
         let answer = RootAnswer { root: self.root.clone(), certificate, charter };
         let admin = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
         let admin_csr = request::csr(&admin, "admin").expect("the name fits a request");
-        let parts = parts(hardware, clock);
         let installed = genesis::install(parts, answer, ("admin", &admin_csr));
         block_on(installed).expect("the root's answer fits the request").0
     }
@@ -140,12 +142,13 @@ impl World {
 }
 
 /// What a node is opened with.
-pub(crate) fn parts(hardware: &Hardware, clock: &TestClock) -> Parts {
+pub(crate) fn parts(hardware: &Hardware, clock: &TestClock, space: &TestSpace) -> Parts {
     Parts {
         store: Arc::clone(&hardware.store),
         store_id: hardware.store_id,
         platform: Arc::clone(&hardware.platform),
         time: Box::new(clock.clone()),
+        space: Box::new(space.clone()),
         settings: Settings::default(),
     }
 }

@@ -271,7 +271,7 @@ impl Call {
     pub(crate) async fn close_if_due(&mut self, place: &Key) -> Result<(), Refusal> {
         let record: Option<AllotmentRecord> = self.view.peek(place).await?;
         let Some(record) = record.filter(|record| !record.is_closed()) else { return Ok(()) };
-        if self.host.committer.is_poisoned() {
+        if self.host.committer.is_poisoned() || self.check_written().is_err() {
             return Ok(());
         }
         if self.began.suspect || !is_over(&units::grant_of(&record)?, self.now_ms()) {

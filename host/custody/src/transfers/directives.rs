@@ -50,6 +50,7 @@ impl Call {
         if !self.host.identity.is_headquarters() {
             return Err(Refusal::denied("Only headquarters orders."));
         }
+        self.check_storage()?;
         let change = read_change(change)?;
         let place = tables::pair(tables::GRANTED, site, entitlement);
         let record: Option<GrantedRecord> = self.read(&place).await?;

@@ -68,6 +68,7 @@ impl Call {
         if !self.host.identity.is_headquarters() {
             return Err(Refusal::denied("Only headquarters grants."));
         }
+        self.check_storage()?;
         let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
         self.refuse_overdue(&recipient).await?;

@@ -42,6 +42,7 @@ impl Call {
 
     async fn import_whole(&mut self, order: &[u8]) -> Result<ImportedGrant, Refusal> {
         self.check_claim("import")?;
+        self.check_storage()?;
         let package = GrantPackage::decode(order).map_err(|_| untrusted())?;
         let grant = self.verify_grant(&package)?;
         self.check_recipient_of(&grant)?;

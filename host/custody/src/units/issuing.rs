@@ -119,6 +119,7 @@ impl Call {
             let detail = format!("The unit is {}; it can not be issued.", work.now.state().name());
             return Err(Refusal::new(Reason::WrongState, detail));
         }
+        self.check_storage()?;
         self.check_station(unit).await?;
         self.check_life(&unit.grant).await?;
         self.check_attempts(unit).await?;

@@ -50,6 +50,7 @@ impl Call {
             return Err(Refusal::new(Reason::WrongState, detail));
         };
         let public_key = kept.public_key.clone();
+        self.check_storage()?;
         self.check_life(&unit.grant).await?;
         self.check_attempts(unit).await?;
         if self.allotment_record(&unit.grant).await?.written_off {

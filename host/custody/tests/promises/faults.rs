@@ -17,6 +17,10 @@ const WORKS: u8 = 0;
 const REFUSES: u8 = 1;
 /// Everything is written, and then the sync fails.
 const LOSES_THE_ANSWER: u8 = 2;
+/// There is no room.
+const FULL: u8 = 3;
+/// It was mounted again, read-only.
+const READ_ONLY: u8 = 4;
 
 /// A store on a disk that fails when a test says so.
 struct FlakyDisk {
@@ -34,6 +38,8 @@ impl Store for FlakyDisk {
             match self.mood.load(Ordering::SeqCst) {
                 WORKS => self.inner.commit(batch).await,
                 REFUSES => Err(Error::Unavailable),
+                FULL => Err(Error::Full),
+                READ_ONLY => Err(Error::ReadOnly),
                 _ => {
                     self.inner.commit(batch).await?;
                     Err(Error::Unavailable)
@@ -69,6 +75,8 @@ impl Platform for FlakyPlatform {
     fn advance(&self, anchor: &Anchor) -> Result<(), mintmark_platform::Error> {
         match self.mood.load(Ordering::SeqCst) {
             WORKS => self.inner.advance(anchor),
+            FULL => Err(mintmark_platform::Error::Full),
+            READ_ONLY => Err(mintmark_platform::Error::ReadOnly),
             _ => Err(mintmark_platform::Error::Unavailable),
         }
     }
@@ -147,6 +155,49 @@ fn i2_a_ledger_that_cannot_be_written_stops_releases_and_not_refusals() {
     let status = futures_executor::block_on(bench.site.custody().status()).unwrap();
     assert!(status.read_only && bench.site.custody().suspicion().is_none());
     assert_eq!(status.problem.unwrap().reason, Reason::LedgerUnavailable);
+}
+
+/// Nothing is released, and refusal and status name this reason, until a start has looked.
+fn stops_for(reason: Reason, breaks: impl Fn(&Flaky)) {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    breaks(&flaky);
+    for subject in ["SN:1", "SN:2"] {
+        let refused = flaky.bench.provision(&entitlement, subject, &Device::new()).unwrap_err();
+        assert_eq!(refused.reason, reason);
+        // What failed first stays the cause.
+        flaky.disk.mood.store(REFUSES, Ordering::SeqCst);
+    }
+    let status = futures_executor::block_on(flaky.bench.site.custody().status()).unwrap();
+    assert!(status.read_only);
+    assert_eq!(status.problem.unwrap().reason, reason);
+    let bench = flaky.repaired();
+    bench.provision(&entitlement, "SN:3", &Device::new()).unwrap();
+}
+
+#[test]
+fn s4_a_store_or_anchor_that_has_no_room_is_named() {
+    stops_for(Reason::StorageFull, |flaky| flaky.disk.mood.store(FULL, Ordering::SeqCst));
+    stops_for(Reason::StorageFull, |flaky| flaky.platform.mood.store(FULL, Ordering::SeqCst));
+}
+
+#[test]
+fn s10_a_store_or_anchor_that_has_become_read_only_is_named() {
+    stops_for(Reason::ReadOnly, |flaky| flaky.disk.mood.store(READ_ONLY, Ordering::SeqCst));
+    stops_for(Reason::ReadOnly, |flaky| flaky.platform.mood.store(READ_ONLY, Ordering::SeqCst));
+}
+
+#[test]
+fn i2_a_file_that_a_lost_commit_may_have_made_is_not_handed_out() {
+    let flaky = Flaky::new();
+    let file = flaky.bench.site.stage(b"a bundle, say");
+    assert_eq!(flaky.bench.site.fetch(&file).unwrap(), b"a bundle, say");
+    flaky.platform.mood.store(REFUSES, Ordering::SeqCst);
+    flaky.bench.site.try_stage(b"never anchored").unwrap_err();
+    // Nobody can tell by its name when a file was made.
+    assert_eq!(flaky.bench.site.fetch(&file).unwrap_err().reason, "LEDGER_UNAVAILABLE");
+    let bench = flaky.repaired();
+    assert_eq!(bench.site.fetch(&file).unwrap(), b"a bundle, say");
 }
 
 #[test]

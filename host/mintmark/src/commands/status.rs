@@ -1,7 +1,9 @@
 //! `status`: what a host says of itself.
 
 use mintmark_rpc::client::Failure;
-use mintmark_rpc::proto::admin::{ShowClockRequest, ShowStatusRequest, ShowStatusResponse};
+use mintmark_rpc::proto::admin::{
+    ShowClockRequest, ShowStatusRequest, ShowStatusResponse, Storage,
+};
 use serde_json::{Value, json};
 
 use crate::cli::Desk;
@@ -49,6 +51,7 @@ fn as_json(status: &ShowStatusResponse) -> Value {
         "problem": status.problem.as_ref().map(|problem| {
             json!({ "reason": problem.reason, "detail": problem.detail })
         }),
+        "storage": status.storage.as_ref().map(storage_json),
         "site_time_ms": status.site_time_ms,
         "clock_suspect": status.clock_suspect,
         "heads": heads.collect::<Vec<_>>(),
@@ -56,6 +59,26 @@ fn as_json(status: &ShowStatusResponse) -> Value {
         "peers": peers.collect::<Vec<_>>(),
         "keys": status.keys.iter().map(super::identity::key_json).collect::<Vec<_>>(),
     })
+}
+
+fn storage_json(storage: &Storage) -> Value {
+    json!({
+        "state": storage.state,
+        "free_bytes": storage.free_bytes,
+        "mark_bytes": storage.mark_bytes,
+        "detail": storage.detail,
+    })
+}
+
+fn storage_text(storage: &Storage) -> String {
+    let free = match storage.free_bytes {
+        Some(bytes) => format!("{} MiB free", bytes >> 20),
+        None => "what is free is not known".to_owned(),
+    };
+    let mark = storage.mark_bytes >> 20;
+    let detail = storage.detail.as_str();
+    let then = if detail.is_empty() { "" } else { "; " };
+    format!("{}, {free}, low below {mark} MiB{then}{detail}", storage.state)
 }
 
 fn as_text(status: &ShowStatusResponse) -> String {
@@ -70,6 +93,7 @@ fn as_text(status: &ShowStatusResponse) -> String {
         ("platform", status.hardware_model.clone()),
         ("site time", format!("{}{clock}", moment(status.site_time_ms))),
         ("store", format!("epoch {}, commit {}, {store}", status.epoch, status.store_commit)),
+        ("storage", status.storage.as_ref().map(storage_text).unwrap_or_default()),
     ]);
     let heads = status
         .heads

@@ -68,7 +68,10 @@ impl Stage {
              [cluster]\n\
              organization = \"acme\"\n\
              role = \"{role}\"\n\
-             name = \"{name}\"\n"
+             name = \"{name}\"\n\
+             \n\
+             [limits]\n\
+             free_mib_min = 16\n"
         );
         self.write(&format!("{name}/config.toml"), config.as_bytes())
     }

@@ -43,14 +43,14 @@ fn write_new(
     let file = dir.open_with(name, options.write(true));
     let mut file = file.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Error::Exists,
-        _ => Error::Unavailable,
+        _ => Error::of_disk(&error),
     })?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(|_| Error::Unavailable)
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| Error::of_disk(&error))
 }
 
 /// Makes the names of new files durable.
 pub(super) fn sync_dir(dir: &Dir) -> Result<(), Error> {
-    dir.open(".").and_then(|listing| listing.sync_all()).map_err(|_| Error::Unavailable)
+    dir.open(".").and_then(|listing| listing.sync_all()).map_err(|error| Error::of_disk(&error))
 }
 
 /// Opens the file of `part` to read and write.
@@ -92,6 +92,6 @@ pub(super) fn read_secret(dir: &Dir, name: &str) -> Result<Secret<32>, Error> {
 fn open_error(error: &std::io::Error, part: Part) -> Error {
     match error.kind() {
         ErrorKind::NotFound => Error::Missing(part),
-        _ => Error::Unavailable,
+        _ => Error::of_disk(error),
     }
 }

@@ -74,7 +74,7 @@ impl Memory {
             .seek(SeekFrom::Start(self.count * ENTRY_LEN as u64))
             .and_then(|_| self.file.write_all(&entries))
             .and_then(|()| self.file.sync_data())
-            .map_err(|_| Error::Unavailable)?;
+            .map_err(|error| Error::of_disk(&error))?;
         self.count += new.len() as u64;
         self.digests.extend(new);
         Ok(())

@@ -87,7 +87,7 @@ impl Slots {
             .seek(SeekFrom::Start(older * BLOCK_BYTES as u64))
             .and_then(|_| self.file.write_all(&next.encode(&self.key)))
             .and_then(|()| self.file.sync_data())
-            .map_err(|_| Error::Unavailable)?;
+            .map_err(|error| Error::of_disk(&error))?;
         self.newest = next;
         self.newest_index = older;
         Ok(())

@@ -1,6 +1,6 @@
 //! What the host says of itself.
 
-use mintmark_custody::{InstalledPlugin, LedgerPosition};
+use mintmark_custody::{InstalledPlugin, LedgerPosition, StorageStatus};
 use mintmark_model::Refusal;
 use mintmark_runtime::PluginState;
 use tonic::{Request, Response, async_trait};
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     host::Host,
     proto::admin::{
-        LedgerHead, PluginHealth, Problem, ShowStatusRequest, ShowStatusResponse,
+        LedgerHead, PluginHealth, Problem, ShowStatusRequest, ShowStatusResponse, Storage,
         status_server::Status,
     },
     refusal,
@@ -42,6 +42,7 @@ impl Status for Host {
             epoch: status.epoch,
             problem: status.problem.map(problem),
             keys: status.keys.into_iter().map(host_key).collect(),
+            storage: Some(storage(status.storage)),
         }))
     }
 }
@@ -65,6 +66,15 @@ impl Host {
 
 fn problem(refusal: Refusal) -> Problem {
     Problem { reason: refusal.reason.code().to_owned(), detail: refusal.detail }
+}
+
+fn storage(status: StorageStatus) -> Storage {
+    Storage {
+        state: status.state.name().to_owned(),
+        free_bytes: status.free_bytes,
+        mark_bytes: status.mark_bytes,
+        detail: status.detail,
+    }
 }
 
 fn head(head: LedgerPosition) -> LedgerHead {

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
+mod gate;
+mod room;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use cap_std::{ambient_authority, fs::Dir};
@@ -39,6 +42,10 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) server_name: String,
     pub(crate) admin: Person,
+    /// What commits pass.
+    pub(crate) gate: Arc<gate::Gate>,
+    /// What its disk has room for.
+    pub(crate) room: room::Room,
     root: Vec<u8>,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
@@ -89,14 +96,20 @@ impl World {
         let platform = Arc::new(EmulatedPlatform::create(&dir).unwrap());
         let store_id = random::array();
         let identity = Identity { store_id, node: "n1".to_owned() };
-        let store: Arc<dyn Store> = Arc::new(Memory::new(&identity));
+        let gate = Arc::<gate::Gate>::default();
+        let store: Arc<dyn Store> = Arc::new(gate::Gated {
+            store: Arc::new(Memory::new(&identity)),
+            gate: Arc::clone(&gate),
+        });
+        let room = room::Room::default();
         let cluster = ClusterPath::new("acme", ClusterRole::Site, "shenzhen").unwrap();
         let prepared = genesis::prepare(&store, &store_id, &*platform, &cluster, "n1").await;
         let key = new_key();
         let answer = sign_cluster(&prepared.unwrap(), &cluster, &key);
         let root = answer.root.clone();
         let time = Box::new(SystemTimeSource::default());
-        let parts = Parts { store, store_id, platform, time, settings: Settings::default() };
+        let (space, settings) = (Box::new(room.clone()), Settings::default());
+        let parts = Parts { store, store_id, platform, time, space, settings };
         let csr = request::csr(&key, "root").unwrap();
         let (custody, issued) = genesis::install(parts, answer, ("root", &csr)).await.unwrap();
         let runtime = Runtime::new(custody.clone(), RuntimeConfig::default(), None).unwrap();
@@ -108,6 +121,8 @@ impl World {
             address: ([127, 0, 0, 1], 0).into(),
             server_name,
             admin,
+            gate,
+            room,
             root,
             stop: None,
             serving: None,

@@ -1,6 +1,7 @@
 //! A site of its own for each test: custody over a store in memory, an emulated platform, a root
 //! that signs it.
 
+#![allow(dead_code, reason = "each test binary uses its own part of the site")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod stall;
@@ -11,7 +12,9 @@ use cap_tempfile::{TempDir, ambient_authority};
 
 use mintmark_crypto::random;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
-use mintmark_custody::{Custody, Parts, RootAnswer, Session, Settings, TimeSource, genesis};
+use mintmark_custody::{
+    Custody, Endless, Parts, RootAnswer, Session, Settings, TimeSource, genesis,
+};
 use mintmark_exchange::charter::{Approver, Charter};
 use mintmark_exchange::order::{CHARTER, signed_bytes};
 use mintmark_exchange::{SignedOrder, canonical};
@@ -20,7 +23,7 @@ use mintmark_pki::{ClusterPath, ClusterRole, TrustKind, Validity, VerifiedCsr, i
 use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_store::{Identity, Memory, Store};
 
-use stall::{Stalling, Stalls};
+use stall::{Gate, Stalling, Stalls};
 
 /// The time at the site: it stands still.
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -31,6 +34,7 @@ pub(crate) struct Site {
     pub(crate) cache: TempDir,
     #[allow(dead_code, reason = "one test binary alone uses it")]
     pub(crate) stalls: Stalls,
+    pub(crate) gate: Arc<Gate>,
     _platform: TempDir,
 }
 
@@ -54,17 +58,20 @@ impl Site {
         let store_id = random::array();
         let identity = Identity { store_id, node: "n1".to_owned() };
         let (store, stalls) = (Arc::new(Memory::new(&identity)), Stalls::default());
-        let store: Arc<dyn Store> = Arc::new(Stalling { store, stalls: Arc::clone(&stalls) });
+        let gate = Arc::new(Gate::default());
+        let stalling = Stalling { store, gate: Arc::clone(&gate), stalls: Arc::clone(&stalls) };
+        let store: Arc<dyn Store> = Arc::new(stalling);
         let cluster = ClusterPath::new("acme", ClusterRole::Site, "shenzhen").unwrap();
         let asked = genesis::prepare(&store, &store_id, &*platform, &cluster, "n1").await.unwrap();
         let admin = new_key();
         let answer = answer(&asked, &cluster, &admin);
         let time = Box::new(StandingClock);
-        let parts = Parts { store, store_id, platform, time, settings: Settings::default() };
+        let (space, settings) = (Box::new(Endless), Settings::default());
+        let parts = Parts { store, store_id, platform, time, space, settings };
         let csr = request::csr(&admin, "root").unwrap();
         let (custody, _) = genesis::install(parts, answer, ("root", &csr)).await.unwrap();
         let cache = cap_tempfile::tempdir(ambient_authority()).unwrap();
-        Self { custody, cache, stalls, _platform: dir }
+        Self { custody, cache, stalls, gate, _platform: dir }
     }
 
     /// A session of the admin.

@@ -42,6 +42,6 @@ fn file_error(error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => Error::Missing,
         ErrorKind::AlreadyExists => Error::Exists,
-        _ => Error::Unavailable,
+        kind => Error::of_disk(kind),
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn engine_error(error: impl Into<EngineError>) -> Error {
         EngineError::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Damage::Truncated.into()
         }
-        EngineError::Io(error) if error.kind() != ErrorKind::InvalidData => Error::Unavailable,
+        EngineError::Io(error) if error.kind() != ErrorKind::InvalidData => {
+            Error::of_disk(error.kind())
+        }
         EngineError::Backend(_)
         | EngineError::Unsupported
         | EngineError::PreviousIo

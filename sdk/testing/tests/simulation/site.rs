@@ -456,5 +456,6 @@ fn is_among(status: &Status, legal: &[&str]) -> bool {
 
 /// What a host says that can not write.
 pub(crate) fn is_unavailable(status: &Status) -> bool {
-    ["LEDGER_UNAVAILABLE", "UNAVAILABLE", "PLUGIN_FAULT"].contains(&status.reason.as_str())
+    ["LEDGER_UNAVAILABLE", "STORAGE_FULL", "UNAVAILABLE", "PLUGIN_FAULT"]
+        .contains(&status.reason.as_str())
 }
