@@ -179,6 +179,30 @@ async fn g10_who_hangs_up_does_not_stop_what_runs() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s12_whose_deadline_passes_during_a_sync_has_no_answer_and_what_ran_is_kept() {
+    let bench = Bench::new().await;
+    let route = bench.runtime.route(ONE).unwrap();
+    let session = bench.site.session(ONE, b"a");
+    let gate = std::sync::Arc::clone(&bench.site.gate);
+    gate.set(true);
+    let waits = tokio::task::spawn_blocking(move || gate.until_a_commit_waits());
+    let mut call = Box::pin(bench.runtime.call(&route, session, "a".into()));
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("answered before the sync: {answer:?}"),
+        waiting = waits => waiting.unwrap(),
+    }
+    drop(call);
+    bench.site.gate.set(false);
+    // Each count is given once: that of the call whose caller left is taken.
+    let mut next = bench.call("a").await;
+    while next.as_ref().is_err_and(|refused| reason(refused) == Reason::Conflict) {
+        next = bench.call("a").await;
+    }
+    assert_eq!(next, Ok(2));
+}
+
 #[tokio::test]
 async fn g10_who_hangs_up_does_not_stop_an_activation() {
     let bench = Bench::empty().await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its bench does")]
 
+mod after_restore;
 mod approvals;
 mod backups;
 mod bench;
@@ -25,6 +26,8 @@ mod restarts;
 mod restores;
 mod retries;
 mod rotations;
+mod slow;
+mod storage;
 mod time;
 mod units;
 mod verified;

@@ -1,7 +1,8 @@
-//! A store whose records of plugins can be made to stay away, as if others held them.
+//! A store whose records of plugins can be made to stay away, as if others held them, and whose
+//! syncs can be made to last.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use mintmark_store::{
     Found, Key, Later, Mark, Outcome, Position, Range, Row, Snapshot, Store, Transaction, Verified,
@@ -13,9 +14,43 @@ const RECORDS: u8 = 3;
 /// Whether who reads a plugin's record waits for ever.
 pub(crate) type Stalls = Arc<AtomicBool>;
 
+/// Holds commits while it is closed.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    waits: bool,
+}
+
+impl Gate {
+    pub(crate) fn set(&self, closed: bool) {
+        *self.state.lock().unwrap() = State { closed, waits: false };
+        self.changed.notify_all();
+    }
+
+    /// Returns when a commit has begun and does not end.
+    pub(crate) fn until_a_commit_waits(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| !state.waits).unwrap());
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waits = state.closed;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| state.closed).unwrap());
+    }
+}
+
 /// The store.
 pub(crate) struct Stalling {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) stalls: Stalls,
 }
 
@@ -34,6 +69,7 @@ impl Store for Stalling {
     }
 
     fn commit(&self, batch: Vec<Transaction>) -> Later<'_, Vec<Outcome>> {
+        self.gate.pass();
         self.store.commit(batch)
     }
 
