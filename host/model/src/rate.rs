@@ -143,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn draws_that_come_to_nothing_take_no_room() {
+        let mut window = Window::new(RATE, 0, 0);
+        for at in 0..10_000 {
+            window.reserve(at);
+            window.give_back(at);
+        }
+        assert!(window.entries.is_empty());
+        // The oldest of several, too: it is not always the newest that is given back.
+        for at in [10_000, 10_001] {
+            window.reserve(at);
+        }
+        window.give_back(10_000);
+        assert_eq!(window.entries, [(10_001, 1)]);
+    }
+
+    #[test]
     fn a_clock_that_steps_back_never_refills() {
         let mut window = Window::new(RATE, 0, 1_000);
         for at in [1_000, 900, 800] {

@@ -102,6 +102,27 @@ fn r16_a_draw_under_way_is_not_committed_after_a_revocation() {
 }
 
 #[test]
+fn r16_a_rerun_that_asks_for_its_unit_by_another_way_gets_nothing_after_a_revocation() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    let file = order(&bench, &entitlement, Change::Revoke);
+    let call = under_way(&bench, &entitlement);
+    import_directive(&bench.site, &file).unwrap();
+    block_on(async {
+        let Err(CommitFailure::Conflict(carry)) = call.commit().await else {
+            panic!("the draw knew nothing of the revocation");
+        };
+        let mut rerun = bench.call_as("line-4", Some(carry)).await;
+        let allotment = rerun.open_allotment(&entitlement).await.unwrap();
+        let refusal = rerun.find_unit(&allotment, "SN:1").await.err().unwrap();
+        assert_eq!(refusal.reason, Reason::Revoked);
+        rerun.abort(refusal.reason).await;
+    });
+    let counters = bench.counters(&entitlement);
+    assert_eq!((counters.unused, counters.reserved), (10, 0));
+}
+
+#[test]
 fn what_a_key_was_used_for_before_a_revocation_is_counted_and_does_not_leave() {
     let bench = Bench::new();
     let entitlement = bench.entitlement(10);

@@ -302,6 +302,21 @@ fn further_certificates_are_for_the_one_key_and_bounded_by_the_terms() {
 }
 
 #[test]
+fn a_device_that_failed_too_often_gets_no_further_certificate_unless_it_works() {
+    let bench = Bench::new();
+    let entitlement = entitlement(&bench, |order| {
+        order.terms.certificates_per_unit = 2;
+        order.terms.max_attempts_per_subject = 1;
+    });
+    let unit = (entitlement.as_str(), "SN:1");
+    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    fail(&bench, LINE_4, unit, Failure::Transient).unwrap();
+    assert_eq!(reason(recertify(&bench, LINE_4, unit, 1)), Reason::AttemptsExhausted);
+    confirm(&bench, unit).unwrap();
+    recertify(&bench, LINE_4, unit, 1).unwrap();
+}
+
+#[test]
 fn a_certificate_of_a_call_that_failed_is_stored_and_no_other_is_made() {
     use futures_executor::block_on;
     let bench = Bench::new();

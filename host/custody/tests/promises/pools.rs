@@ -49,11 +49,11 @@ impl Authority {
         }
     }
 
-    fn chunks(&self) -> Vec<&[SecretBytes]> {
+    pub(crate) fn chunks(&self) -> Vec<&[SecretBytes]> {
         self.keys.chunks(CHUNK_KEYS).collect()
     }
 
-    fn announced(&self, name: &str) -> PoolLoad {
+    pub(crate) fn announced(&self, name: &str) -> PoolLoad {
         let digests = self.chunks().into_iter().map(digest_of).collect::<Vec<_>>();
         PoolLoad {
             name: name.to_owned(),
@@ -78,11 +78,11 @@ pub(crate) fn admin(host: &TestHost) -> Session {
     Session { plugin: None, ..session }
 }
 
-fn begin(hq: &TestHost, load: &PoolLoad) -> Result<PoolProgress, Refusal> {
+pub(crate) fn begin(hq: &TestHost, load: &PoolLoad) -> Result<PoolProgress, Refusal> {
     block_on(hq.custody().begin_load(admin(hq), load))
 }
 
-fn send(
+pub(crate) fn send(
     hq: &TestHost,
     name: &str,
     number: usize,

@@ -15,19 +15,20 @@ use crate::bench::{Bench, draw, finish, import, import_receipt, rows};
 use crate::disks::Disk;
 
 /// A site on a disk, with units in each state, as of a backup.
-struct Scene {
-    bench: Bench,
-    disk: Disk,
-    entitlement: String,
+pub(crate) struct Scene {
+    pub(crate) bench: Bench,
+    pub(crate) disk: Disk,
+    pub(crate) entitlement: String,
     backup: Vec<u8>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let disk = Disk::empty();
         let bench = Bench::on(disk.create());
         let mut order = bench.order("po-1", 10);
         order.terms.confirm_proof = ConfirmProof::None;
+        order.terms.certificates_per_unit = 2;
         let entitlement = bench.entitlement_of(&order);
         bench.provision(&entitlement, "SN:confirmed", &Device::new()).unwrap();
         bench.provision(&entitlement, "SN:issued", &Device::new()).unwrap();
@@ -43,11 +44,21 @@ impl Scene {
     }
 
     /// Restores the backup with two approvals, and starts the site again.
-    fn restored(self) -> Bench {
+    pub(crate) fn restored(self) -> Bench {
+        self.restored_on(|disk| disk)
+    }
+
+    /// The same on hardware that has the platform's secret and nothing else of it.
+    pub(crate) fn restored_elsewhere(self) -> Bench {
+        self.restored_on(|disk| disk.recovered())
+    }
+
+    fn restored_on(self, place: impl FnOnce(Disk) -> Disk) -> Bench {
         let Self { bench, disk, backup, .. } = self;
         let Bench { world, hq, site } = bench;
         let clock = site.clock().clone();
         let (stopped, voters) = stop(site);
+        let disk = place(disk);
         disk.restore(&backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
         Bench { world, hq, site: stopped.start_on(disk.open()).unwrap() }
     }

@@ -108,6 +108,41 @@ fn r14_a_lost_receipt_or_a_second_export_is_harmless() {
 }
 
 #[test]
+fn r14_an_old_bundle_that_comes_late_is_no_breach_of_what_may_be_unreported() {
+    let gap = Gap::new();
+    let entitlement = gap.granted_with(|terms| {
+        terms.audit_return = Some(office::AuditReturn { units: 2, seconds: DAY_MS / 1_000 });
+    });
+    gap.make(&entitlement, "SN:1");
+    gap.make(&entitlement, "SN:2");
+    let (first, late) = (gap.bundle(), gap.bundle());
+    let ingested = gap.ingest(&first).unwrap();
+    gap.import_receipt(&gap.hq.fetch(&ingested.receipt_file_id).unwrap()).unwrap();
+    gap.make(&entitlement, "SN:3");
+    gap.make(&entitlement, "SN:4");
+    let (newer, _) = gap.report();
+    assert_eq!(newer.verdict(), office::Verdict::Clean);
+    // It was under way all the time. Headquarters holds four devices by now; it reports two.
+    let ingested = gap.ingest(&late).unwrap();
+    let report = show(&gap, &ingested.report);
+    assert_eq!(ingested.verdict(), office::Verdict::Clean, "{:?}", report.findings);
+}
+
+#[test]
+fn a_lost_key_that_another_station_reports_is_no_finding() {
+    let gap = Gap::new();
+    let entitlement = gap.granted();
+    gap.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    let alone = gap.fail(&entitlement, "SN:1", FailureKind::KeyLost).unwrap_err();
+    assert_eq!(alone.reason, "PERMISSION_DENIED");
+    gap.fail_as("line-5", &entitlement, "SN:1", FailureKind::KeyLost).unwrap();
+    let (ingested, _) = gap.report();
+    let report = show(&gap, &ingested.report);
+    assert_eq!(ingested.verdict(), office::Verdict::Clean, "{:?}", report.findings);
+    assert_eq!(report.entitlements[0].failed, 1);
+}
+
+#[test]
 fn a_restart_of_the_site_is_no_finding() {
     let gap = Gap::new();
     let entitlement = gap.granted();

@@ -111,13 +111,23 @@ impl Gap {
         subject: &str,
         kind: line::FailureKind,
     ) -> Result<line::UnitStatus, Status> {
+        self.fail_as("line-4", entitlement, subject, kind)
+    }
+
+    pub(crate) fn fail_as(
+        &self,
+        station: &str,
+        entitlement: &str,
+        subject: &str,
+        kind: line::FailureKind,
+    ) -> Result<line::UnitStatus, Status> {
         let request = line::FailRequest {
             entitlement: entitlement.to_owned(),
             subject: subject.to_owned(),
             kind: kind.into(),
             detail: "the flash does not verify".to_owned(),
         };
-        self.site.call("station", "line-4", "Fail", &request)
+        self.site.call("station", station, "Fail", &request)
     }
 
     pub(crate) fn scrap(
