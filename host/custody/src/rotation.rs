@@ -119,6 +119,7 @@ impl Call {
         if keys.is_empty() {
             return Err(Refusal::invalid("Name the keys to replace, by their digests."));
         }
+        self.check_storage()?;
         self.destroy_retired().await?;
         self.claim(&host_place()).await?;
         let uri = self.host.identity.uri();
@@ -255,7 +256,8 @@ impl Call {
         let now = self.now_ms();
         let over = |one: &Retired| !one.record.sealed.is_empty() && !one.opens_at(now);
         let retired = retired(&self.view, Vec::new()).await?;
-        let idle = self.began.suspect || self.host.committer.is_poisoned();
+        let writes = !self.host.committer.is_poisoned() && self.check_written().is_ok();
+        let idle = self.began.suspect || !writes;
         if idle || !retired.iter().any(over) {
             return Ok(());
         }
