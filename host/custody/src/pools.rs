@@ -228,6 +228,8 @@ fn suspect(load: LoadRecord) -> PoolRecord {
 const LOAD: &str = "load";
 const EXPORT: &str = "export";
 const IMPORT: &str = "import";
+/// What the places of chunks that were ever taken begin with.
+const TAKEN: &str = "taken";
 
 fn pool_place(name: &str) -> Key {
     Key::new(tables::POOLS, name.as_bytes())
@@ -236,6 +238,19 @@ fn pool_place(name: &str) -> Key {
 /// Where a given key is remembered by the hash of its public key.
 fn given_place(hash: &[u8; 32]) -> Key {
     tables::pair(tables::POOL_KEYS, "given", hash)
+}
+
+/// Where a chunk that was ever taken is remembered by the digest of its keys.
+fn taken_place(id: &[u8; 32]) -> Key {
+    tables::pair(tables::POOL_KEYS, TAKEN, id)
+}
+
+/// The digests of all chunks that were ever taken.
+pub(crate) async fn taken_digests(view: &View) -> Result<Vec<[u8; 32]>, Refusal> {
+    let prefix = tables::prefix(TAKEN, b"");
+    let found = view.peek_range(&Range::all(tables::POOL_KEYS, prefix.clone())).await?;
+    let id = |(key, _): &(Key, _)| key.key[prefix.len()..].try_into().ok();
+    found.iter().map(|one| id(one).ok_or_else(damaged)).collect()
 }
 
 /// What the places of a load's chunks begin with.

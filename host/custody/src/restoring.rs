@@ -36,7 +36,7 @@ use crate::custody::{boot_place, host_place, mark_of, next_boot};
 use crate::disk::{self, allotment::*, host::HostRecord, time::MarkRecord};
 use crate::genesis::OpenError;
 use crate::pools::write_off_exports;
-use crate::transfers::imported_digests;
+use crate::transfers::taken_digests;
 use crate::units::grant_of;
 use crate::view::View;
 use crate::{escrows, tables};
@@ -437,7 +437,7 @@ impl Restored {
     pub async fn anchor(&self, platform: &dyn Platform) -> Result<(), OpenError> {
         let view = View::new(&*self.store).await.map_err(OpenError::Refused)?;
         // What an earlier platform remembered may be lost with it; what the backup knows is not.
-        let known = imported_digests(&view).await.map_err(OpenError::Refused)?;
+        let known = taken_digests(&view).await.map_err(OpenError::Refused)?;
         platform.remember(&known).map_err(OpenError::Platform)?;
         let mark = mark_of(&view.position().mark());
         let anchor = Anchor::new(self.store_id, self.epoch, mark);

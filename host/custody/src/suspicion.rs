@@ -15,7 +15,7 @@ use crate::custody::mark_of;
 use crate::genesis::OpenError;
 use crate::host::Host;
 use crate::room;
-use crate::transfers::imported_digests;
+use crate::transfers::taken_digests;
 use crate::view::View;
 
 /// Why a store is not served.
@@ -77,8 +77,8 @@ pub(crate) async fn catch_up(
         Standing::Equal => Ok(None),
         Standing::StoreAhead => {
             tracing::info!("the host stopped between a commit and its anchor; catching up");
-            // The batch that was not anchored may have imported something: that is never forgotten.
-            let known = imported_digests(view).await.map_err(OpenError::Refused)?;
+            // The batch that was not anchored may have taken something: that is never forgotten.
+            let known = taken_digests(view).await.map_err(OpenError::Refused)?;
             platform.remember(&known).map_err(OpenError::Platform)?;
             let anchor = Anchor::new(*store_id, epoch, current);
             platform.advance(&anchor).map_err(OpenError::Platform)?;

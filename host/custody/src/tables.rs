@@ -68,7 +68,8 @@ pub(crate) const GRANTED: u8 = 34;
 /// Pools of given keys at headquarters, by name.
 pub(crate) const POOLS: u8 = 30;
 /// Given keys, sealed: at headquarters chunks by pool and first key, and where each key is by its
-/// hash; at a site single keys by entitlement and unit.
+/// hash, and the digests of the chunks that were ever taken; at a site single keys by entitlement
+/// and unit.
 pub(crate) const POOL_KEYS: u8 = 31;
 /// Long work that goes in steps: loads of pools, key files that were written, imports of key files.
 pub(crate) const JOBS: u8 = 32;

@@ -15,7 +15,7 @@ use mintmark_model::Refusal;
 use crate::call::Call;
 
 pub(crate) use directives::batch_ca_of;
-pub(crate) use importing::{imported_digests, remembered};
+pub(crate) use importing::{remembered, taken_digests};
 
 /// The HPKE `info` of key packages.
 const PACKAGE_INFO: &[u8] = b"mintmark key package v1";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mintmark_crypto::digest::sha256;
+use mintmark_crypto::framed;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_crypto::{SecretBytes, random};
 use mintmark_exchange::canonical::is_name;
@@ -11,7 +12,7 @@ use mintmark_exchange::row::Event;
 use mintmark_model::{Name, Reason, Refusal};
 
 use super::{LOAD, PoolProgress, algorithm_of, chunk_binding, chunk_name, chunk_place};
-use super::{given_place, joined, pool_place};
+use super::{given_place, joined, pool_place, taken_place};
 use crate::call::Call;
 use crate::custody::Custody;
 use crate::disk::pool::{GivenRef, LoadRecord, PoolRecord, keys_of_chunk};
@@ -58,7 +59,8 @@ impl Custody {
     ///
     /// `NOT_FOUND` for a load that was not begun; `OUT_OF_ORDER`, naming the chunk that is
     /// expected; `INVALID_ARGUMENT` for other keys than were announced, or what is no key;
-    /// `DUPLICATE_KEY`, naming both. The load stays where it was.
+    /// `DUPLICATE_KEY`, naming both, also for keys that were loaded after the backup from which the
+    /// store was restored. The load stays where it was.
     pub async fn load_chunk(
         &self,
         session: Session,
@@ -198,7 +200,34 @@ impl Call {
             self.view.write(place, GivenRef { load: load.load, pool: pool.to_owned(), number });
             scalars.push(key.to_scalar());
         }
+        self.take_keys(first, &here).await?;
         Ok(joined(&scalars))
+    }
+
+    /// The platform remembers each chunk for ever, by the hashes of its public keys: a store that
+    /// was restored from a backup may have forgotten it, and its keys may be at a site.
+    async fn take_keys(
+        &mut self,
+        first: u64,
+        keys: &BTreeMap<[u8; 32], u64>,
+    ) -> Result<(), Refusal> {
+        let hashes: Vec<_> = keys.keys().map(<[u8; 32]>::as_slice).collect();
+        let id = sha256(&framed("mintmark taken keys v1", &hashes));
+        let place = taken_place(&id);
+        if self.read::<u64>(&place).await?.is_some() {
+            return Ok(());
+        }
+        if self.host.platform.remembers(&id) {
+            let detail = format!(
+                "The keys from number {first} on were loaded before headquarters was restored from \
+                 a backup, and may be at a site; have the authority give other keys."
+            );
+            let refusal = Refusal::new(Reason::DuplicateKey, detail);
+            return Err(refusal.with("key", first.to_string()));
+        }
+        self.view.write(place, self.now_ms());
+        self.remember.push(id);
+        Ok(())
     }
 
     /// Whether a key that was given before belongs to a pool, and not to a load that was given up.

@@ -21,6 +21,7 @@ use crate::disk::time::WindowsRecord;
 use crate::escrows::windows_place;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
+use crate::pools;
 use crate::restoring::forgot_place;
 use crate::rotation::ForHost;
 use crate::tables;
@@ -246,14 +247,17 @@ impl Call {
     }
 }
 
-/// What the platform is to remember of all that this store has imported.
-pub(crate) async fn imported_digests(view: &View) -> Result<Vec<[u8; 32]>, Refusal> {
+/// What the platform is to remember of all that this store has taken: entitlements, and chunks of
+/// given keys.
+pub(crate) async fn taken_digests(view: &View) -> Result<Vec<[u8; 32]>, Refusal> {
     let found = view.peek_range(&Range::all(tables::ALLOTMENTS, Vec::new())).await?;
     let name = |key: &Key| {
         let start = key.key.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1);
         String::from_utf8_lossy(&key.key[start..]).into_owned()
     };
-    Ok(found.iter().map(|(key, _)| remembered(&name(key))).collect())
+    let mut taken = pools::taken_digests(view).await?;
+    taken.extend(found.iter().map(|(key, _)| remembered(&name(key))));
+    Ok(taken)
 }
 
 /// What the platform remembers of an entitlement, for ever.

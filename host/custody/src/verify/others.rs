@@ -12,6 +12,7 @@ use crate::disk::key::KeyRecord;
 use crate::disk::peer::*;
 use crate::disk::plugin::{IdentityRecord, PluginRecord};
 use crate::messages::host_binding;
+use crate::pools;
 use crate::rotation::Retired;
 use crate::tables;
 use crate::vault::Binding;
@@ -24,6 +25,7 @@ impl Check<'_> {
         self.keys().await?;
         self.plugins().await?;
         self.files().await?;
+        self.taken_keys().await?;
         self.all::<IdentityRecord>(tables::IDENTITIES, "the plugin").await?;
         self.all::<MessageRecord>(tables::MESSAGES, "the message").await?;
         self.all::<PeerRecord>(tables::PEERS, "the cluster").await?;
@@ -32,6 +34,16 @@ impl Check<'_> {
         self.all::<UserRecord>(tables::USERS, "the user").await?;
         self.all::<ExportRecord>(tables::EXPORTS, "the export of").await?;
         self.all::<HeldRecord>(tables::HELD, "the head of").await
+    }
+
+    /// The platform remembers every chunk of given keys.
+    async fn taken_keys(&self) -> Result<(), VerifyError> {
+        for id in pools::taken_digests(&self.view).await? {
+            if self.platform.is_some_and(|platform| !platform.remembers(&id)) {
+                return Err(wrong("given keys", "the platform does not remember them"));
+            }
+        }
+        Ok(())
     }
 
     /// Every record of a table can be read.

@@ -49,6 +49,13 @@ impl Authority {
         }
     }
 
+    /// The same keys in another file.
+    pub(crate) fn turned(mut self) -> Self {
+        self.keys.reverse();
+        self.hashes.reverse();
+        self
+    }
+
     pub(crate) fn chunks(&self) -> Vec<&[SecretBytes]> {
         self.keys.chunks(CHUNK_KEYS).collect()
     }
