@@ -34,9 +34,22 @@ pub struct VerifiedCheckpoint {
     pub cluster: String,
     /// The checkpoint's body, as [`mintmark_exchange`] decodes it.
     pub body: Vec<u8>,
-    /// True if it names a row of this cluster's own ledger that is not there: this cluster was set
-    /// back.
-    pub lost_head: bool,
+    /// What became of the row of this cluster's own ledger that it names.
+    pub witness: Witness,
+    /// True if this cluster was ever restored from a backup: it may have forgotten what it did
+    /// after it.
+    pub restored: bool,
+}
+
+/// What became of a row of this cluster's own ledger that another one has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// It is there, or none is named.
+    Held,
+    /// It is not there: this cluster was set back.
+    Lost,
+    /// It came after the backup from which this cluster was restored.
+    Forgotten,
 }
 
 /// What a bundle begins with.

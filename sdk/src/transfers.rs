@@ -73,6 +73,15 @@ pub struct AppliedDirective {
     pub applied: u64,
 }
 
+/// What an order is that was adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdoptedOrder {
+    /// A grant.
+    Grant,
+    /// A directive.
+    Directive,
+}
+
 /// Signs a grant for a peer's plugin, and seals the keys under it to the peer's host. One order is
 /// one entitlement.
 ///
@@ -126,6 +135,16 @@ pub fn export_directive(
     product_ca: Option<&Key>,
 ) -> Result<Vec<u8>, Error> {
     backend::transfers().export_directive(site, entitlement, &change.encode(), product_ca)
+}
+
+/// Takes back a grant or a directive that this headquarters signed before it was restored from a
+/// backup, and has forgotten. One that is known changes nothing.
+///
+/// # Errors
+/// `UNTRUSTED_MESSAGE` for what this headquarters did not sign; `WRONG_STATE` where it was never
+/// restored; [`Error::NotFound`] for a directive about an unknown grant.
+pub fn adopt_order(order: &[u8]) -> Result<AdoptedOrder, Error> {
+    backend::transfers().adopt_order(order)
 }
 
 /// Acts on a directive, once.

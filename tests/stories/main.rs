@@ -12,6 +12,7 @@ mod pool;
 mod program;
 mod python;
 mod refusals;
+mod restored;
 mod rotation;
 mod station;
 mod tampered;

@@ -35,6 +35,8 @@ struct Stretch {
     to: Position,
     tree: Tree,
     at: At,
+    /// The time of the last row that it takes; zero where it takes none.
+    last_ms: u64,
     /// The time of the first row that was left for the next bundle.
     left_from: Option<u64>,
 }
@@ -81,7 +83,7 @@ impl Call {
             let order = self.host.identity.sign_order(CHECKPOINT, body).encode();
             let earlier: Option<ExportRecord> = self.view.peek(&place).await?;
             let earlier = earlier.filter(|earlier| earlier.hash == stretch.to.hash);
-            let mut record = stretch.record(checkpoint.made_at, order.clone());
+            let mut record = stretch.record(checkpoint.as_of, order.clone());
             record.receipt = earlier.and_then(|earlier| earlier.receipt);
             self.view.write(place, record);
             orders.push(order);
@@ -101,7 +103,7 @@ impl Call {
     }
 
     /// The row after which a bundle begins; none for a ledger that was replaced and is with
-    /// headquarters whole.
+    /// headquarters whole, unless headquarters wants everything again.
     async fn export_from(
         &mut self,
         ledger: &Ledger,
@@ -110,6 +112,9 @@ impl Call {
         let cluster = self.host.identity.uri();
         let place = tables::pair(tables::HELD, &cluster, ledger.node.as_bytes());
         let held: Option<HeldRecord> = self.view.peek(&place).await?;
+        if after == Some(0) {
+            return Ok(Some(Position::default()));
+        }
         let held = match held {
             // A receipt for a later ledger is one for those before it.
             Some(held) if held.incarnation > ledger.incarnation => return Ok(None),
@@ -126,7 +131,6 @@ impl Call {
                 let detail = "A bundle begins at the newest receipt or before it.";
                 Err(Refusal::invalid(detail).with("held", held.sequence.to_string()))
             }
-            Some(0) => Ok(Some(Position::default())),
             Some(sequence) => {
                 let rows = self.view.rows(&ledger.head.node, sequence - 1, 1).await?;
                 let row = rows.first().ok_or_else(damaged)?;
@@ -146,8 +150,13 @@ impl Call {
         let base = self.counters_at(&head.node, from).await?;
         // Without a base the counters in the middle are not known: such a ledger is not cut.
         let limit = if base.is_some() { limit_bytes } else { u64::MAX };
-        let mut stretch =
-            Stretch { to: from, tree: Tree::new(), at: base.unwrap_or_default(), left_from: None };
+        let mut stretch = Stretch {
+            to: from,
+            tree: Tree::new(),
+            at: base.unwrap_or_default(),
+            last_ms: 0,
+            left_from: None,
+        };
         let mut taken = 0_u64;
         let mut together = Together::default();
         let mut at = from.sequence;
@@ -217,6 +226,10 @@ impl Call {
         stretch: &Stretch,
     ) -> Result<Checkpoint, Refusal> {
         let (headquarters, stream) = self.applied().await?;
+        let made_at = self.now_ms();
+        // A ledger that was replaced says nothing of what came after it.
+        let written = ledger.incarnation == self.host.identity.incarnation;
+        let whole = if written { made_at } else { stretch.last_ms };
         Ok(Checkpoint {
             version: VERSION,
             cluster: self.host.identity.uri(),
@@ -233,7 +246,8 @@ impl Call {
             applied_epoch: stream.epoch,
             applied_sequence: stream.sequence,
             hq_head: stream.head.map(head_ref),
-            made_at: self.now_ms(),
+            made_at,
+            as_of: stretch.left_from.unwrap_or(whole).min(made_at),
         })
     }
 
@@ -284,13 +298,13 @@ impl Stretch {
             self.tree.push(&row.hash);
             apply(&mut self.at, &row);
             self.to = Position { sequence: row.sequence, hash: row.hash };
+            self.last_ms = row.body.time_ms;
         }
         true
     }
 
-    /// What a receipt for it can be acted on by. The time of a lease runs from the export, and
-    /// where rows were left from the first of them.
-    fn record(&self, made_at: u64, checkpoint: Vec<u8>) -> ExportRecord {
+    /// What a receipt for it can be acted on by.
+    fn record(&self, as_of: u64, checkpoint: Vec<u8>) -> ExportRecord {
         let counters = self.at.values().map(|known| ExportedCounters {
             entitlement: known.entitlement.clone(),
             counters: known.counters.values(),
@@ -299,7 +313,7 @@ impl Stretch {
         });
         ExportRecord {
             hash: self.to.hash,
-            made_at: self.left_from.map_or(made_at, |left| left.min(made_at)),
+            as_of,
             counters: counters.collect(),
             checkpoint,
             receipt: None,

@@ -14,6 +14,7 @@ use mintmark_store::{Committer, Store};
 
 use crate::claims::Claims;
 use crate::clock::SiteClock;
+use crate::custody::FIRST_EPOCH;
 use crate::dismissals::Dismissals;
 use crate::escrows::{Escrows, Start};
 use crate::outcomes::Outcomes;
@@ -136,6 +137,11 @@ impl Identity {
 }
 
 impl Host {
+    /// Whether the store was ever restored from a backup.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.epoch > FIRST_EPOCH
+    }
+
     /// This start of the host.
     pub(crate) fn start(&self) -> Start {
         let monotonic_ms = self.clock.started().monotonic_ms;

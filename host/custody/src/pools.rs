@@ -26,6 +26,7 @@ use crate::disk::granted::GrantedRecord;
 use crate::disk::key::KeyRecord;
 use crate::disk::peer::StreamRecord;
 use crate::disk::pool::{ImportRecord, LoadRecord, PoolRecord};
+use crate::transfers::number_place;
 use crate::types::Session;
 use crate::vault::Binding;
 use crate::view::View;
@@ -87,7 +88,7 @@ impl PoolState {
 /// Chunks of a pool that are read at once.
 const PAGE: usize = 16;
 /// How far entitlement numbers jump when a store was restored: more than any backup can be behind.
-const NUMBERS_LOST: u32 = 1 << 20;
+pub(crate) const NUMBERS_LOST: u32 = 1 << 20;
 
 impl Custody {
     /// The pools of headquarters, or the key files of a site, by name.
@@ -210,9 +211,8 @@ pub(crate) async fn write_off_exports(view: &mut View) -> Result<(), Refusal> {
             view.write(stream, StreamRecord::default());
         }
     }
-    let place = Key::new(tables::NUMBERS, b"entitlement");
-    let last: u32 = view.read(&place).await?.unwrap_or(0);
-    view.write(place, last.saturating_add(NUMBERS_LOST));
+    let last: u32 = view.read(&number_place()).await?.unwrap_or(0);
+    view.write(number_place(), last.saturating_add(NUMBERS_LOST));
     Ok(())
 }
 

@@ -58,7 +58,7 @@ pub(crate) const APPROVERS: u8 = 25;
 pub(crate) const CLOCK: u8 = 26;
 /// What rate windows held, by entitlement.
 pub(crate) const WINDOWS: u8 = 33;
-/// Directives that a site acted on, by their digest.
+/// Directives that a site acted on, or headquarters signed, by their digest.
 pub(crate) const DIRECTIVES: u8 = 27;
 /// Closing statements, by entitlement; at headquarters by site and entitlement.
 pub(crate) const CLOSINGS: u8 = 28;

@@ -3,6 +3,7 @@
 //! Plugins carry them as opaque bytes. What widens a right is decided here, from bytes that another
 //! host signed, never by what a plugin says that it read.
 
+mod adopting;
 mod closing;
 mod directives;
 mod granted;
@@ -15,6 +16,7 @@ use mintmark_model::Refusal;
 use crate::call::Call;
 
 pub(crate) use directives::batch_ca_of;
+pub(crate) use granting::number_place;
 pub(crate) use importing::{remembered, taken_digests};
 
 /// The HPKE `info` of key packages.

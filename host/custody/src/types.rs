@@ -325,6 +325,15 @@ pub struct AppliedDirective {
     pub applied: u64,
 }
 
+/// An order of its own that a restored headquarters took back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdoptedOrder {
+    /// A grant.
+    Grant,
+    /// A directive.
+    Directive,
+}
+
 /// The end of a node's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerPosition {
@@ -361,6 +370,19 @@ pub struct VerifiedCheckpoint {
     pub cluster: String,
     /// The checkpoint's body, encoded.
     pub body: Vec<u8>,
-    /// Whether it names a row of this cluster's own ledger that is not there.
-    pub lost_head: bool,
+    /// What became of the row of this cluster's own ledger that it names.
+    pub witness: Witness,
+    /// Whether this cluster was ever restored from a backup.
+    pub restored: bool,
+}
+
+/// What became of a row of this cluster's own ledger that another one has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// It is there, or none is named.
+    Held,
+    /// It is not there: this cluster was set back.
+    Lost,
+    /// It came after the backup from which this cluster was restored.
+    Forgotten,
 }

@@ -119,6 +119,7 @@ mod tests {
             applied_sequence: 0,
             hq_head: None,
             made_at: 0,
+            as_of: 0,
         }
     }
 

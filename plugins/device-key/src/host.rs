@@ -16,7 +16,7 @@ use mintmark_sdk::ledger;
 use mintmark_sdk::messages::{self, Purpose, Sealed, Writer};
 use mintmark_sdk::records::Table;
 use mintmark_sdk::transfers::{self, AppliedDirective, Receipt};
-use mintmark_sdk::{Absent, Error, Status};
+use mintmark_sdk::{Absent, Error, Status, peers};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Plan, Stretch, push_end};
@@ -34,6 +34,10 @@ pub(crate) struct Known {
 
 /// By entitlement id.
 const ENTITLEMENTS: Table<Known> = Table::new("entitlements");
+/// Signed directives, by entitlement id, zero byte and number, big-endian.
+const DIRECTIVES: Table<Vec<u8>> = Table::new("directives");
+/// Headquarters' plugin, where no message of it was seen yet.
+const AUDITOR: &str = "entitlement";
 
 /// The bodies of messages are little more than the orders in them.
 const OVERHEAD_BYTES_MAX: usize = 16;
@@ -131,6 +135,33 @@ pub(crate) fn exporters() -> Result<Vec<(String, String)>, Error> {
     Ok(exporters)
 }
 
+/// The headquarters that introduced themselves with an identity bundle: a site that was never
+/// granted anything can show them that it holds nothing.
+pub(crate) fn introduced() -> Result<Vec<(String, String)>, Error> {
+    let mut introduced = Vec::new();
+    for cluster in peers::clusters()? {
+        if let Some(known) = peers::identity(&cluster, AUDITOR).or_absent()? {
+            introduced.push((known.cluster, known.plugin));
+        }
+    }
+    Ok(introduced)
+}
+
+/// The grant of an entitlement and the directives about it, each as headquarters' host signed it.
+pub(crate) fn orders(entitlement: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let mut orders = vec![Allotment::open(entitlement)?.status()?.grant];
+    let prefix = [entitlement.as_bytes(), &[0]].concat();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = DIRECTIVES.scan_prefix(&prefix, after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(orders);
+        };
+        after = Some(last.clone());
+        orders.extend(page.into_iter().map(|(_, order)| order));
+    }
+}
+
 /// Writes a bundle and seals it.
 pub(crate) fn export(plan: &Plan, cluster: &str, plugin: &str) -> Result<Sealed, Error> {
     let mut writer = messages::seal(Purpose::Bundle, cluster, plugin, &[])?;
@@ -166,12 +197,15 @@ pub(crate) fn import_directive(file: &str) -> Result<(Directive, u64), Status> {
     let sender = message.sender();
     let bytes = message.read_all(ORDER_BYTES_MAX + OVERHEAD_BYTES_MAX)?;
     let body = DirectiveMessageBody::decode(&bytes).map_err(unreadable)?;
-    let AppliedDirective { body, applied } = transfers::import_directive(&body.order)?;
+    let order = body.order;
+    let AppliedDirective { body, applied } = transfers::import_directive(&order)?;
     let directive: Directive = canonical::decode(&body, BODY_BYTES_MAX)
         .map_err(|_| Error::Malformed("the host's directive"))?;
     if directive.exporter != sender.cluster {
         return Err(Status::denied("UNTRUSTED_MESSAGE", "the message is not from the exporter"));
     }
+    let (entitlement, number) = (directive.entitlement.as_bytes(), directive.number.to_be_bytes());
+    DIRECTIVES.put([entitlement, &[0], &number].concat(), &order)?;
     Ok((directive, applied))
 }
 

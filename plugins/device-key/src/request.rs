@@ -171,7 +171,9 @@ pub(crate) fn recipient<'a>(exporters: &[&'a str], asked: &str) -> Result<&'a st
         **exporter == asked || exporter.splitn(4, '/').nth(3).is_some_and(|path| path == asked)
     };
     match exporters {
-        [] => Err(Status::wrong_state("no entitlement was imported, so nobody audits this site")),
+        [] => Err(Status::wrong_state(
+            "nobody audits this site: it imported no entitlement, nor headquarters' identity",
+        )),
         [only] if asked.is_empty() => Ok(only),
         _ if asked.is_empty() => {
             Err(invalid("headquarters: there are several; name the one to report to"))
@@ -180,7 +182,7 @@ pub(crate) fn recipient<'a>(exporters: &[&'a str], asked: &str) -> Result<&'a st
             .iter()
             .find(is_asked)
             .copied()
-            .ok_or_else(|| Status::not_found("no entitlement came from these headquarters")),
+            .ok_or_else(|| Status::not_found("these headquarters are not known here")),
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use mintmark_exchange::SignedOrder;
 use mintmark_exchange::bundle::FrameReader;
+use mintmark_exchange::directive::{Change, Directive};
+use mintmark_exchange::grant::Grant;
 use mintmark_exchange::proposal::{EntitlementBody, GrantProposal};
 use mintmark_exchange::row::Row;
 use mintmark_plugin_device_key::DeviceKeyPlugin;
@@ -183,13 +186,37 @@ fn a_bundle_holds_every_row_up_to_its_checkpoint() {
 #[test]
 fn a_bundle_goes_only_to_headquarters_that_granted() {
     let factory = Factory::new();
-    assert!(factory.export("").is_err(), "nobody granted anything yet");
+    // Nobody granted anything yet: whom the site knows can be shown that it holds nothing.
+    assert_eq!(factory.export("").unwrap().headquarters, factory.hq.uri());
     factory.entitlement();
     let other = factory.world.headquarters("oslo");
     factory.site.import_identity(&other.export_identity()).unwrap();
     assert!(factory.export(&other.uri()).is_err());
     factory.export(&factory.hq.uri()).unwrap();
     factory.export("headquarters/berlin").unwrap();
+}
+
+#[test]
+fn what_headquarters_ordered_is_shown_as_it_was_signed_the_grant_first() {
+    let factory = Factory::new();
+    let (site, entitlement) = (factory.site.uri(), factory.entitlement());
+    for units in [1, 2] {
+        let change = Change::Reduce { units };
+        let plugin = DeviceKeyPlugin::NAME;
+        let file = Office::change(&factory.hq, &site, plugin, &entitlement, &change).unwrap();
+        let request = proto::ImportDirectiveRequest { file_id: factory.site.stage(&file) };
+        let _acted: proto::ImportDirectiveResponse =
+            factory.site.call("admin", "ada", "ImportDirective", &request).unwrap();
+    }
+    let request = proto::ShowOrdersRequest { entitlement: entitlement.clone() };
+    let shown: proto::ShowOrdersResponse =
+        factory.site.call("auditor", "eve", "ShowOrders", &request).unwrap();
+    let orders: Vec<_> =
+        shown.orders.iter().map(|order| SignedOrder::decode(order).unwrap()).collect();
+    assert_eq!(orders[0].open::<Grant>().unwrap().entitlement, entitlement);
+    let directives = orders[1..].iter().map(|order| order.open::<Directive>().unwrap());
+    let changes: Vec<_> = directives.map(|directive| directive.change).collect();
+    assert_eq!(changes, [Change::Reduce { units: 1 }, Change::Reduce { units: 2 }]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(crate) fn summary(
         audit: audit.into(),
         audit_due_ms: standing.due_ms,
         last_report: last.map(|last| last.report.clone()).unwrap_or_default(),
-        last_bundle_ms: last.map_or(0, |last| last.made_at_ms),
+        last_bundle_ms: last.map_or(0, |last| last.as_of_ms),
         issued_at_ms: entitlement.issued_at_ms,
         not_after_ms: entitlement.not_after_ms,
         changes: entitlement.changes,

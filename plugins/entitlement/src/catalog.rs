@@ -46,8 +46,8 @@ pub(crate) struct Entitlement {
 pub(crate) struct LastBundle {
     /// The report's id.
     pub(crate) report: String,
-    /// When the site made it.
-    pub(crate) made_at_ms: u64,
+    /// Up to when it reports all that the site did.
+    pub(crate) as_of_ms: u64,
     pub(crate) counters: Counters,
     /// Units ever credited, as far as the site had got.
     pub(crate) limit: u64,
@@ -99,7 +99,7 @@ impl LastBundle {
             counters: self.counters,
             limit: self.limit,
             ended: self.ended,
-            made_at_ms: self.made_at_ms,
+            as_of_ms: self.as_of_ms,
         }
     }
 }
@@ -109,7 +109,10 @@ pub(crate) fn add(entitlement: &Entitlement, signed: &[u8]) -> Result<(), Error>
     let number = entitlement.number;
     ENTITLEMENTS.put(number.to_be_bytes(), entitlement)?;
     IDS.put(&entitlement.id, &number)?;
-    ORDERS.put(&entitlement.order, &number)?;
+    // One that was adopted may come after another under the same order number.
+    if by_order(&entitlement.order)?.is_none() {
+        ORDERS.put(&entitlement.order, &number)?;
+    }
     SITES.put([site_prefix(&entitlement.site), number.to_be_bytes().to_vec()].concat(), &number)?;
     PRODUCTS.put(&entitlement.product, &())?;
     grant_blob(&entitlement.id).write(signed)
@@ -124,6 +127,12 @@ pub(crate) fn update(entitlement: &Entitlement) -> Result<(), Error> {
 pub(crate) fn add_directive(of: &Entitlement, number: u32, signed: &[u8]) -> Result<(), Error> {
     let key = [site_prefix(&of.site), site_prefix(&of.id), number.to_be_bytes().to_vec()].concat();
     DIRECTIVES.put(key, &signed.to_vec())
+}
+
+/// Whether the directive about an entitlement with this number is there.
+pub(crate) fn has_directive(of: &Entitlement, number: u32) -> Result<bool, Error> {
+    let key = [site_prefix(&of.site), site_prefix(&of.id), number.to_be_bytes().to_vec()].concat();
+    Ok(DIRECTIVES.get(key)?.is_some())
 }
 
 /// All signed directives to a site.
@@ -336,7 +345,7 @@ mod tests {
         assert_eq!(granted.standing(None, 1_001).audit, Audit::Overdue);
         let counters = Counters { credited: 10, confirmed: 10, ..Counters::default() };
         let last =
-            LastBundle { report: String::new(), made_at_ms: 0, counters, limit: 10, ended: false };
+            LastBundle { report: String::new(), as_of_ms: 0, counters, limit: 10, ended: false };
         assert_eq!(last.taken(), 10);
         assert_eq!(granted.standing(Some(&last), 1_001).audit, Audit::Complete);
     }

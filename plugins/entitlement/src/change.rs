@@ -72,15 +72,16 @@ fn product_ca(entitlement: &Entitlement, change: Change) -> Result<Option<Key>, 
 }
 
 impl Entitlement {
-    fn note(&mut self, change: Change, number: u32) {
-        self.changes = number;
+    /// What was ordered counts from now on; one that was forgotten may come late.
+    pub(crate) fn note(&mut self, change: Change, number: u32) {
+        self.changes = self.changes.max(number);
         match change {
             Change::Revoke => self.revoked = true,
             Change::Reduce { .. } => {}
-            Change::Shorten { not_after } => self.not_after_ms = not_after,
+            Change::Shorten { not_after } => self.not_after_ms = self.not_after_ms.min(not_after),
             Change::Extend { units, not_after } => {
                 self.total = self.total.saturating_add(units);
-                self.not_after_ms = not_after.unwrap_or(self.not_after_ms);
+                self.not_after_ms = self.not_after_ms.max(not_after.unwrap_or_default());
             }
         }
     }

@@ -18,14 +18,13 @@ pub(crate) fn check(
     let mut register = StagedRegister::default();
     let signatures = HostSignatures::default();
     let mut orders = None;
-    // What the first reading has to know: following the chain needs no grants.
-    let known = match reconciler.is_whole() {
-        true => Orders::default(),
-        false => {
-            let lost_heads = opened::lost_heads(&bundle.digest)?;
-            Orders { lost_heads, ..Orders::default() }
-        }
+    let (lost_heads, restored) = opened::own_past(&bundle.digest)?;
+    // Following the chain needs no grants, unless some may be forgotten.
+    let known = match restored {
+        true => granted(&bundle.sender.site)?,
+        false => Orders::default(),
     };
+    let known = Orders { lost_heads, restored, ..known };
     while let Some(offset) = reconciler.wanted() {
         let applying = reconciler.is_whole();
         if !budget.pay(if applying { APPLY_COST } else { FOLLOW_COST }) {
@@ -33,7 +32,7 @@ pub(crate) fn check(
         }
         // There may be many.
         if applying && orders.is_none() {
-            orders = Some(granted(&bundle.sender.site)?);
+            orders = Some(Orders { restored, ..granted(&bundle.sender.site)? });
         }
         let piece = opened::body_piece(&bundle.digest, offset)?;
         let mut world = World {

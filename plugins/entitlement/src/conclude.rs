@@ -1,7 +1,7 @@
 //! The end of a bundle's check: report, receipt, and what is known of the site from now on.
 
 use mintmark_exchange::proposal::{self, ReceiptMessageBody};
-use mintmark_exchange::reconcile::Verdict;
+use mintmark_exchange::reconcile::{Report, Verdict};
 use mintmark_sdk::messages::{self, Purpose};
 use mintmark_sdk::{Error, Status, clock, log, transfers};
 
@@ -21,15 +21,8 @@ pub(crate) fn conclude(bundle: &Bundle, judged: Judged) -> Result<StoredReport, 
     let mut receipt_file = None;
     if let Some(verdict) = receipt_verdict(report.verdict) {
         catalog::set_site_state(&sender.site, &state)?;
-        for of in &report.entitlements {
-            let last = LastBundle {
-                report: report::id(&bundle.digest),
-                made_at_ms: sender.made_at_ms,
-                counters: of.counters,
-                limit: of.limit,
-                ended: of.revoked || of.closed,
-            };
-            remember(&of.entitlement, &last)?;
+        if let Some(as_of_ms) = report.as_of_ms(&state) {
+            remember(&report, as_of_ms.min(clock::now()))?;
         }
         receipt_file = Some(send_receipt(bundle, verdict)?);
     }
@@ -57,11 +50,20 @@ fn accept(file: &str) -> Result<(), Error> {
     }
 }
 
-/// A bundle that was carried in late does not undo what a newer one said.
-fn remember(entitlement: &str, last: &LastBundle) -> Result<(), Error> {
-    let newer =
-        catalog::last_bundle(entitlement)?.is_some_and(|known| known.made_at_ms > last.made_at_ms);
-    if newer { Ok(()) } else { catalog::set_last_bundle(entitlement, last) }
+/// What a site's newest rows say of its entitlements. How far they reach is what counts, not when
+/// they were carried in: a range that comes again says nothing new.
+fn remember(report: &Report, as_of_ms: u64) -> Result<(), Error> {
+    for of in &report.entitlements {
+        let last = LastBundle {
+            report: report::id(&report.bundle),
+            as_of_ms,
+            counters: of.counters,
+            limit: of.limit,
+            ended: of.revoked || of.closed,
+        };
+        catalog::set_last_bundle(&of.entitlement, &last)?;
+    }
+    Ok(())
 }
 
 /// Lets the host sign a receipt, and seals it to the site; gives the staged file.

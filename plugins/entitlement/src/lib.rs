@@ -4,6 +4,7 @@
 //! every receipt itself, and the checks of a bundle are those of `exchange`, which an auditor can
 //! repeat without this program.
 
+mod adopt;
 mod answer;
 mod blob;
 mod catalog;

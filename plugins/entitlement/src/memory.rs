@@ -13,7 +13,7 @@ use mintmark_sdk::backend::{
     self, Allotments, Caller, Certificates, Clock, Installed, KeySets, Keys, Ledger, Log, Messages,
     OpenedHandle, Peers, Records, Transfers, WriterHandle,
 };
-use mintmark_sdk::ledger::VerifiedCheckpoint;
+use mintmark_sdk::ledger::{VerifiedCheckpoint, Witness};
 use mintmark_sdk::messages::{Opened, Purpose, Sealed, Writer};
 use mintmark_sdk::peers::Identity;
 use mintmark_sdk::records::Entry;
@@ -23,6 +23,8 @@ use mintmark_sdk::{Digest, Error, Reason, Status};
 pub(crate) const SITE: &str = "spiffe://acme/site/shenzhen";
 /// The hash of a row that a site has seen and this headquarters lacks.
 pub(crate) const LOST_HEAD: Digest = [0xee; 32];
+/// The hash of one that a restore has lost.
+pub(crate) const FORGOTTEN_HEAD: Digest = [0xef; 32];
 
 /// What a call may change.
 #[derive(Clone, Default)]
@@ -137,8 +139,14 @@ impl Ledger for Host {
     fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
         let order = SignedOrder::decode(checkpoint).unwrap();
         let read: Checkpoint = order.open().unwrap();
-        let lost_head = read.hq_head.is_some_and(|head| head.hash == LOST_HEAD);
-        Ok(VerifiedCheckpoint { cluster: read.cluster, body: order.body, lost_head })
+        let seen = read.hq_head.map(|head| head.hash);
+        let witness = match seen {
+            Some(LOST_HEAD) => Witness::Lost,
+            Some(FORGOTTEN_HEAD) => Witness::Forgotten,
+            _ => Witness::Held,
+        };
+        let restored = witness == Witness::Forgotten;
+        Ok(VerifiedCheckpoint { cluster: read.cluster, body: order.body, witness, restored })
     }
 }
 

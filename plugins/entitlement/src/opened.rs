@@ -4,8 +4,9 @@ use mintmark_exchange::SignedOrder;
 use mintmark_exchange::bundle::{BundleHead, FRAME_BYTES_MAX, FrameReader};
 use mintmark_exchange::canonical;
 use mintmark_exchange::checkpoint::Checkpoint;
-use mintmark_exchange::message::HeadRef;
 use mintmark_exchange::opened::OpenedHead;
+use mintmark_exchange::reconcile::LostHead;
+use mintmark_sdk::ledger::Witness;
 use mintmark_sdk::messages::Opened;
 use mintmark_sdk::{Digest, Error, ledger};
 
@@ -50,14 +51,15 @@ pub(crate) fn checkpoints(bundle: &Digest) -> Result<Vec<Vec<u8>>, Error> {
     }
 }
 
-/// Rows of this headquarters' own ledger that the bundle's checkpoints name and that are not there.
-pub(crate) fn lost_heads(bundle: &Digest) -> Result<Vec<HeadRef>, Error> {
+/// What the host says of this headquarters, in the light of the bundle's checkpoints: which rows of
+/// its own ledger they name that are not there, and whether it was ever restored.
+pub(crate) fn own_past(bundle: &Digest) -> Result<(Vec<LostHead>, bool), Error> {
     let checkpoints = match checkpoints(bundle) {
         // A bundle without a head is a finding of its own.
-        Err(Error::Malformed(_)) => return Ok(Vec::new()),
+        Err(Error::Malformed(_)) => return Ok((Vec::new(), false)),
         checkpoints => checkpoints?,
     };
-    let mut lost = Vec::new();
+    let (mut lost, mut restored) = (Vec::new(), false);
     for checkpoint in checkpoints {
         let verified = match ledger::verify_checkpoint(&checkpoint) {
             Ok(verified) => verified,
@@ -67,9 +69,12 @@ pub(crate) fn lost_heads(bundle: &Digest) -> Result<Vec<HeadRef>, Error> {
         };
         let read = canonical::decode::<Checkpoint>(&verified.body, verified.body.len());
         let head = read.ok().and_then(|read| read.hq_head);
-        lost.extend(head.filter(|_| verified.lost_head));
+        let head = head.filter(|_| verified.witness != Witness::Held);
+        let by_restore = verified.witness == Witness::Forgotten;
+        lost.extend(head.map(|head| LostHead { head, by_restore }));
+        restored |= verified.restored;
     }
-    Ok(lost)
+    Ok((lost, restored))
 }
 
 /// Fixes what the auditor's file says besides the body.
@@ -79,9 +84,18 @@ pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<()
         let signed = catalog::signed_grant(&entitlement.id)?;
         grants.push(SignedOrder::decode(&signed).map_err(|_| Error::Malformed("a stored grant"))?);
     }
-    let (directives, lost_heads) = (catalog::directives(site)?, lost_heads(bundle)?);
-    let site = site.to_owned();
-    let opened = OpenedHead { site, bundle: *bundle, made_at, grants, directives, lost_heads };
+    let directives = catalog::directives(site)?;
+    let (lost_heads, restored) = own_past(bundle)?;
+    let (site, bundle_digest) = (site.to_owned(), *bundle);
+    let opened = OpenedHead {
+        site,
+        bundle: bundle_digest,
+        made_at,
+        grants,
+        directives,
+        lost_heads,
+        restored,
+    };
     let encoded = opened.encode().ok_or(Error::Malformed("the auditor's file"))?;
     head(bundle).write(&encoded)
 }

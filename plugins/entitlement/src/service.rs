@@ -9,7 +9,7 @@ use crate::ingest::{self, Step};
 use crate::order::Order;
 use crate::proto::{self, AuditService, EntitlementsService, find_device_request, show_request};
 use crate::report::{self, StoredReport};
-use crate::{answer, change, closing, grant, opened, register};
+use crate::{adopt, answer, change, closing, grant, opened, register};
 
 /// Answers `mintmark.entitlement.v1.Entitlements`.
 pub(crate) struct Entitlements;
@@ -58,6 +58,10 @@ impl EntitlementsService for Entitlements {
 
     fn change(&self, request: proto::ChangeRequest) -> Result<proto::ChangeResponse, Status> {
         change::order(request)
+    }
+
+    fn adopt(&self, request: proto::AdoptRequest) -> Result<proto::AdoptResponse, Status> {
+        adopt::adopt(&request.order)
     }
 
     fn import_closing(

@@ -43,6 +43,9 @@ pub struct Checkpoint {
     pub hq_head: Option<HeadRef>,
     /// Site time of the statement, milliseconds since the epoch.
     pub made_at: u64,
+    /// Site time up to which nothing is left out: of the statement where it reports all that there
+    /// is, otherwise of the first row that was left. Until the next bundle, time runs from here.
+    pub as_of: u64,
 }
 
 /// A row, by number and hash.

@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod closing;
 pub mod directive;
 pub mod grant;
+pub mod held;
 pub mod identity;
 pub mod inclusion;
 pub mod merkle;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{self, DecodeError, Digest},
-    message::HeadRef,
     order::SignedOrder,
+    reconcile::LostHead,
 };
 
 /// The facts beside the body.
@@ -35,7 +35,9 @@ pub struct OpenedHead {
     pub directives: Vec<SignedOrder>,
     /// Rows of headquarters' own ledger that the bundle names and that headquarters lacks, as it
     /// says itself.
-    pub lost_heads: Vec<HeadRef>,
+    pub lost_heads: Vec<LostHead>,
+    /// Whether headquarters was ever restored from a backup, as it says itself.
+    pub restored: bool,
 }
 
 /// The first bytes of an opened bundle.
@@ -83,6 +85,7 @@ impl OpenedHead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::HeadRef;
 
     fn head() -> OpenedHead {
         let grant = SignedOrder { body: vec![1], chain: vec![vec![2]], signature: vec![3] };
@@ -93,7 +96,8 @@ mod tests {
             made_at: 5,
             grants: vec![grant],
             directives: vec![directive],
-            lost_heads: vec![HeadRef::default()],
+            lost_heads: vec![LostHead { head: HeadRef::default(), by_restore: true }],
+            restored: true,
         }
     }
 

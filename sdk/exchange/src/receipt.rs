@@ -26,7 +26,7 @@ pub struct ReceiptBody {
     pub report: Digest,
     /// When headquarters answered, milliseconds since the epoch.
     pub made_at: u64,
-    /// When the site had exported the bundle; `audit_return.seconds` runs from it.
+    /// Up to when the bundle reports all that the site did; `audit_return.seconds` runs from it.
     pub exported_at: u64,
     /// What headquarters now holds, per entitlement.
     pub holds: Vec<Holding>,

@@ -25,6 +25,7 @@
 mod chain;
 mod counters;
 mod devices;
+mod forgotten;
 mod history;
 mod imports;
 mod ledger;
@@ -74,8 +75,21 @@ pub struct Orders {
     /// Directives by their [`crate::order::digest`].
     pub directives: BTreeMap<Digest, Directive>,
     /// Rows of headquarters' own ledger that a checkpoint of the bundle names and that are not
-    /// there: headquarters was set back.
-    pub lost_heads: Vec<HeadRef>,
+    /// there.
+    pub lost_heads: Vec<LostHead>,
+    /// Whether headquarters was ever restored from a backup: it can have forgotten what it granted,
+    /// ordered and acknowledged.
+    pub restored: bool,
+}
+
+/// A row of headquarters' own ledger that a site has seen and that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostHead {
+    /// The row.
+    pub head: HeadRef,
+    /// True for a row of a ledger that a restore by ceremony has replaced. Otherwise headquarters
+    /// was set back in secret.
+    pub by_restore: bool,
 }
 
 /// Reconciles one bundle.
@@ -160,6 +174,7 @@ impl Reconciler {
             histogram: Histogram::default(),
             notes: Notes::default(),
             open_page: None,
+            receipts: BTreeMap::new(),
         };
         Self {
             bundle,
@@ -317,6 +332,10 @@ impl Reconciler {
         }
         self.rows += 1;
         self.chain.row(frame, shown, world.register, findings)?;
+        if world.orders.restored {
+            let node = &shown.checkpoint.node;
+            self.chain.whole &= !forgotten::judge_order(frame, node, world.orders, findings);
+        }
         Ok(())
     }
 
@@ -395,6 +414,7 @@ impl NodeReport {
             boots: checkpoint.boots,
             clock_suspect: checkpoint.clock_suspect,
             applied_sequence: checkpoint.applied_sequence,
+            as_of_ms: checkpoint.as_of,
         }
     }
 }

@@ -29,8 +29,10 @@ pub struct Reported {
     pub limit: u64,
     /// True where the site says that nothing more can be reserved.
     pub ended: bool,
-    /// When the site made the bundle.
-    pub made_at_ms: u64,
+    /// Up to when it reports all that the site did: [`Checkpoint::as_of`].
+    ///
+    /// [`Checkpoint::as_of`]: crate::checkpoint::Checkpoint::as_of
+    pub as_of_ms: u64,
 }
 
 /// Whether the next bundle is late.
@@ -51,7 +53,7 @@ pub struct Standing {
     pub exposure: u64,
     /// Whether the next bundle is late.
     pub audit: Audit,
-    /// When the next bundle must have been exported.
+    /// Up to when the next bundle must report, at the earliest.
     pub due_ms: u64,
 }
 
@@ -70,7 +72,7 @@ pub fn standing(granted: &Granted, reported: Option<&Reported>, now_ms: u64) -> 
         }
     };
     let exposure = left.min(granted.audit_units);
-    let since = reported.map_or(granted.issued_at_ms, |seen| seen.made_at_ms);
+    let since = reported.map_or(granted.issued_at_ms, |seen| seen.as_of_ms);
     let since = since.max(granted.not_before_ms);
     let due_ms = since.saturating_add(granted.audit_seconds.saturating_mul(1_000));
     let in_doubt = reported.is_none_or(|seen| seen.counters.in_doubt() > 0);
@@ -101,7 +103,7 @@ mod tests {
         let unused = 1_000 - confirmed - issued;
         let counters =
             Counters { credited: 1_000, unused, confirmed, issued, ..Counters::default() };
-        Reported { counters, limit: 1_000, ended: false, made_at_ms: 50_000 }
+        Reported { counters, limit: 1_000, ended: false, as_of_ms: 50_000 }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     messages::{Opened, Purpose, Writer},
     peers::Identity,
     records::Entry,
-    transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt},
+    transfers::{AdoptedOrder, AppliedDirective, Exported, Imported, Proposal, Receipt},
 };
 
 /// The answer of a backend that leaves a function out.
@@ -160,6 +160,7 @@ interface! {
             change: &[u8],
             product_ca: Option<&Key>
         ) -> Vec<u8>;
+        adopt_order(order: &[u8]) -> AdoptedOrder;
         import_directive(order: &[u8]) -> AppliedDirective;
         export_closing(entitlement: &str) -> Vec<u8>;
         import_closing(order: &[u8]) -> Vec<u8>;

@@ -5,7 +5,7 @@ use crate::{
     backend,
     bindings::mintmark::host::ledger as wit,
     error::Error,
-    ledger::{Checkpoints, Page, Position, VerifiedCheckpoint},
+    ledger::{Checkpoints, Page, Position, VerifiedCheckpoint, Witness},
 };
 
 impl backend::Ledger for Host {
@@ -24,9 +24,14 @@ impl backend::Ledger for Host {
     }
 
     fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
-        let wit::VerifiedCheckpoint { cluster, body, lost_head } =
+        let wit::VerifiedCheckpoint { cluster, body, witness, restored } =
             wit::verify_checkpoint(checkpoint)?;
-        Ok(VerifiedCheckpoint { cluster, body, lost_head })
+        let witness = match witness {
+            wit::Witness::Held => Witness::Held,
+            wit::Witness::Lost => Witness::Lost,
+            wit::Witness::Forgotten => Witness::Forgotten,
+        };
+        Ok(VerifiedCheckpoint { cluster, body, witness, restored })
     }
 
     fn held_heads(&self, cluster: &str) -> Result<Vec<Position>, Error> {

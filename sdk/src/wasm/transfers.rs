@@ -6,7 +6,7 @@ use crate::{
     bindings::mintmark::host::transfers as wit,
     error::Error,
     keys::Key,
-    transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt},
+    transfers::{AdoptedOrder, AppliedDirective, Exported, Imported, Proposal, Receipt},
 };
 
 impl backend::Transfers for Host {
@@ -50,6 +50,13 @@ impl backend::Transfers for Host {
     ) -> Result<Vec<u8>, Error> {
         let product_ca = product_ca.map(|key| &key.handle.0);
         Ok(wit::export_directive(site, entitlement, change, product_ca)?)
+    }
+
+    fn adopt_order(&self, order: &[u8]) -> Result<AdoptedOrder, Error> {
+        Ok(match wit::adopt_order(order)? {
+            wit::AdoptedOrder::Grant => AdoptedOrder::Grant,
+            wit::AdoptedOrder::Directive => AdoptedOrder::Directive,
+        })
     }
 
     fn import_directive(&self, order: &[u8]) -> Result<AppliedDirective, Error> {

@@ -7,6 +7,7 @@ use mintmark_exchange::approval::{ApprovalRequest, ApprovalStatement};
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::checkpoint::Checkpoint;
 use mintmark_exchange::directive::Directive;
+use mintmark_exchange::held::HeldOrders;
 use mintmark_exchange::identity::{self, IdentityBody};
 use mintmark_exchange::order::BODY_BYTES_MAX;
 use mintmark_exchange::proposal::{
@@ -30,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = proposal.check();
         })),
         8 => drop(EntitlementBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
+        10 => drop(HeldOrders::decode(body).map(|it| assert_eq!(it.encode(), body))),
         _ => drop(ReceiptMessageBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
     }
 });

@@ -22,7 +22,7 @@ pub(crate) struct GrantedRecord {
     pub(crate) directives: u32,
     /// Whether one of them revoked it.
     pub(crate) revoked: bool,
-    /// What the newest bundle that got a receipt said.
+    /// What the site's host said at the last row that has a receipt.
     pub(crate) reported: Option<ReportedRecord>,
     /// The digest of the site's closing statement, once it is here.
     pub(crate) closed: Option<[u8; 32]>,
@@ -34,7 +34,11 @@ pub(crate) struct ReportedRecord {
     pub(crate) counters: [u64; 10],
     pub(crate) limit: u64,
     pub(crate) ended: bool,
-    pub(crate) made_at: u64,
+    /// The row: of which ledger, and its number.
+    pub(crate) incarnation: u64,
+    pub(crate) sequence: u64,
+    /// Up to when all is reported.
+    pub(crate) as_of: u64,
 }
 
 /// What a site was credited of a product lately.

@@ -76,8 +76,8 @@ pub(crate) struct HeldRecord {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct ExportRecord {
     pub(crate) hash: [u8; 32],
-    /// From when on the time until the next receipt runs.
-    pub(crate) made_at: u64,
+    /// Up to when it reports all that there is: the time until the next receipt runs from here.
+    pub(crate) as_of: u64,
     /// The counters at its last row, by entitlement.
     pub(crate) counters: Vec<ExportedCounters>,
     /// The checkpoint, as it was signed: with it a row of the bundle can be proved later.

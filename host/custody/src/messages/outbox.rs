@@ -9,7 +9,7 @@ use mintmark_model::{Reason, Refusal};
 use mintmark_store::{Key, Range};
 
 use crate::call::Call;
-use crate::custody::Custody;
+use crate::custody::{Custody, FIRST_EPOCH};
 use crate::disk::{self, peer::*};
 use crate::tables;
 use crate::types::{Digest, Session};
@@ -63,13 +63,13 @@ impl Call {
 
     /// Whether the store was restored since the stream was opened.
     pub(super) fn is_stale(&self, record: &StreamRecord) -> bool {
-        let opened = record.store_epoch.max(crate::custody::FIRST_EPOCH);
+        let opened = record.store_epoch.max(FIRST_EPOCH);
         self.host.identity.is_headquarters() && opened != self.host.epoch
     }
 
     /// The least epoch of a stream that this store begins: nobody has seen it from an older store.
     pub(super) fn first_epoch(&self) -> u64 {
-        self.host.epoch.saturating_sub(crate::custody::FIRST_EPOCH)
+        self.host.epoch.saturating_sub(FIRST_EPOCH)
     }
 
     /// Refuses to send into a stream of which nobody knows how far it had come.
@@ -88,6 +88,12 @@ impl Call {
             }
         };
         Err(Refusal::new(Reason::WrongState, detail))
+    }
+
+    /// The same, before anything is signed that would have to travel in the stream to `site`.
+    pub(crate) async fn refuse_stale_stream(&mut self, site: &str) -> Result<(), Refusal> {
+        let known: Option<StreamRecord> = self.read(&super::stream::stream_place(site)).await?;
+        known.map_or(Ok(()), |record| self.refuse_stale(&record))
     }
 
     /// A site's checkpoint was receipted: what it has applied is kept no longer, and it may open

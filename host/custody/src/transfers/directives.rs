@@ -37,7 +37,8 @@ impl Call {
     /// # Errors
     ///
     /// `INVALID_ARGUMENT` for a change that is malformed or changes nothing; `NOT_FOUND` for the
-    /// entitlement; `WRONG_STATE` once it was revoked or closed; `TERMS_INVALID` beyond all bounds;
+    /// entitlement; `WRONG_STATE` once it was revoked or closed, and before a bundle has shown a
+    /// restored headquarters what the site holds; `TERMS_INVALID` beyond all bounds;
     /// `APPROVAL_REQUIRED` for an extension.
     pub async fn export_directive(
         &mut self,
@@ -56,6 +57,7 @@ impl Call {
         let record: Option<GrantedRecord> = self.read(&place).await?;
         let mut record = record.ok_or_else(|| Refusal::not_found("entitlement"))?;
         check_possible(&record, change)?;
+        self.refuse_stale_stream(site).await?;
         if let Change::Extend { units, not_after } = change {
             let (recipient, entitlement) = (site.to_owned(), entitlement.to_owned());
             self.credit(site, &record.product, units, &entitlement).await?;
@@ -63,6 +65,7 @@ impl Call {
                 .await?;
         }
         record.note(change);
+        record.directives += 1;
         let batch_ca = match change {
             Change::Extend { units: 1.., .. } => self.wider_batch(&record, product_ca).await?,
             _ => None,
@@ -80,9 +83,11 @@ impl Call {
         };
         self.view.write(place, record);
         let signed = self.host.identity.sign_order(DIRECTIVE, canonical::encode(&directive));
+        let digest = signed.digest(DIRECTIVE);
+        self.view.write(Key::new(tables::DIRECTIVES, digest), directive.made_at);
         self.taint();
         self.record(Event::DirectiveExported {
-            directive: signed.digest(DIRECTIVE),
+            directive: digest,
             recipient: site.to_owned(),
             entitlement: entitlement.to_owned(),
             change,
@@ -241,16 +246,16 @@ impl Call {
 }
 
 impl GrantedRecord {
-    /// What headquarters orders counts from now on.
-    fn note(&mut self, change: Change) {
-        self.directives += 1;
+    /// What headquarters ordered counts from now on. The order of these notes does not matter: one
+    /// that was forgotten may come late.
+    pub(super) fn note(&mut self, change: Change) {
         match change {
             Change::Revoke => self.revoked = true,
             Change::Reduce { .. } => {}
-            Change::Shorten { not_after } => self.not_after = not_after,
+            Change::Shorten { not_after } => self.not_after = self.not_after.min(not_after),
             Change::Extend { units, not_after } => {
-                self.limit += units;
-                self.not_after = not_after.unwrap_or(self.not_after);
+                self.limit = self.limit.saturating_add(units);
+                self.not_after = self.not_after.max(not_after.unwrap_or_default());
             }
         }
     }

@@ -45,14 +45,15 @@ impl GrantedRecord {
             counters: Counters::from_values(seen.counters),
             limit: seen.limit,
             ended: seen.ended,
-            made_at_ms: seen.made_at,
+            as_of_ms: seen.as_of,
         });
         standing(&granted, reported.as_ref(), now_ms)
     }
 }
 
 impl Call {
-    /// Remembers what a site's host said about the entitlements, unless something newer is known.
+    /// Remembers what a site's host said about the entitlements, unless it is known as of a later
+    /// row. A range that is shown again renews nothing, whenever it was signed.
     pub(super) async fn note_reported(
         &mut self,
         site: &str,
@@ -61,14 +62,20 @@ impl Call {
         for said in &checkpoint.counters {
             let place = tables::pair(tables::GRANTED, site, &said.entitlement);
             let Some(mut record) = self.read::<GrantedRecord>(&place).await? else { continue };
-            if record.reported.is_some_and(|known| known.made_at > checkpoint.made_at) {
+            let (row, known) = ((checkpoint.incarnation, checkpoint.to.sequence), record.reported);
+            if known.is_some_and(|known| (known.incarnation, known.sequence) > row) {
                 continue;
             }
+            let same = known.filter(|known| (known.incarnation, known.sequence) == row);
+            // A site whose clock is ahead gains nothing by it.
+            let as_of = checkpoint.as_of.min(self.now_ms());
             record.reported = Some(ReportedRecord {
                 counters: said.counters.values(),
                 limit: said.limit,
                 ended: said.ended,
-                made_at: checkpoint.made_at,
+                incarnation: checkpoint.incarnation,
+                sequence: checkpoint.to.sequence,
+                as_of: same.map_or(as_of, |same| same.as_of.max(as_of)),
             });
             self.view.write(place, record);
         }

@@ -53,7 +53,8 @@ impl Call {
     /// # Errors
     ///
     /// `TERMS_INVALID`; `APPROVAL_REQUIRED` above the threshold; `NOT_FOUND` for the peer;
-    /// `WRONG_STATE` for a key that was exported before, and for a pool of a restored store;
+    /// `WRONG_STATE` for a key that was exported before, for a pool of a restored store, and before
+    /// a bundle has shown a restored headquarters what the site holds;
     /// `QUOTA_EXHAUSTED` for a pool that has too few keys; what the policies of the keys say.
     pub async fn export_grant(
         &mut self,
@@ -71,6 +72,7 @@ impl Call {
         self.check_storage()?;
         let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
+        self.refuse_stale_stream(&recipient).await?;
         self.refuse_overdue(&recipient).await?;
         let entitlement = format!("ent-{}", hex::encode(random::array::<8>()));
         self.check_credit(&recipient, &proposal, &entitlement).await?;
@@ -144,10 +146,21 @@ impl Call {
         units: u64,
         entitlement: &str,
     ) -> Result<u64, Refusal> {
+        self.credit_at(self.now_ms(), site, product, units, entitlement).await
+    }
+
+    /// The same for what was credited at `at`.
+    pub(super) async fn credit_at(
+        &mut self,
+        at: u64,
+        site: &str,
+        product: &str,
+        units: u64,
+        entitlement: &str,
+    ) -> Result<u64, Refusal> {
         let place = tables::pair(tables::CREDITS, site, product);
         let mut credits: Vec<CreditRecord> = self.read(&place).await?.unwrap_or_default();
-        let at = self.now_ms();
-        let since = at.saturating_sub(CREDIT_WINDOW_MS);
+        let since = self.now_ms().saturating_sub(CREDIT_WINDOW_MS);
         credits.retain(|credit| credit.at > since);
         credits.push(CreditRecord { at, units, entitlement: entitlement.to_owned() });
         let sum = credits.iter().fold(0_u64, |sum, credit| sum.saturating_add(credit.units));
@@ -194,7 +207,7 @@ impl Call {
 
     /// The next entitlement number of this headquarters.
     async fn next_number(&mut self) -> Result<u32, Refusal> {
-        let place = Key::new(tables::NUMBERS, b"entitlement");
+        let place = number_place();
         let last: u32 = self.read(&place).await?.unwrap_or(0);
         let next = last.checked_add(1).ok_or_else(|| {
             Refusal::new(Reason::QuotaExhausted, "There are no more entitlement numbers.")
@@ -289,6 +302,11 @@ impl Call {
             order: GrantPackage { grant: signed, packages }.encode(),
         }
     }
+}
+
+/// Where the last entitlement number is.
+pub(crate) fn number_place() -> Key {
+    Key::new(tables::NUMBERS, b"entitlement")
 }
 
 /// Keys are there exactly where the product needs them, and are what it needs.

@@ -17,7 +17,7 @@ use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord};
 use crate::host::untrusted;
 use crate::messages::stream::held_record;
 use crate::restoring::forgot_place;
-use crate::types::{Digest, ImportedReceipt, VerifiedCheckpoint};
+use crate::types::{Digest, ImportedReceipt, VerifiedCheckpoint, Witness};
 use crate::{tables, units};
 
 impl Call {
@@ -46,10 +46,11 @@ impl Call {
         for checkpoint in checkpoints {
             verified.push(self.checkpoint(checkpoint)?);
         }
-        let (Some(first), true) = (verified.first(), same_cluster(&verified)) else {
+        let newest = verified.iter().max_by_key(|one| (one.incarnation, one.to.sequence));
+        let (Some(newest), true) = (newest, same_cluster(&verified)) else {
             return Err(Refusal::invalid("A receipt is for the checkpoints of one site."));
         };
-        let site = first.cluster.clone();
+        let site = newest.cluster.clone();
         let body = ReceiptBody {
             version: 1,
             exporter: self.host.identity.uri(),
@@ -59,11 +60,11 @@ impl Call {
             verdict,
             report: *bundle,
             made_at: self.now_ms(),
-            exported_at: verified.iter().map(|one| one.made_at).min().unwrap_or_default(),
-            holds: first.counters.iter().map(holding).collect(),
+            exported_at: newest.as_of,
+            holds: newest.counters.iter().map(holding).collect(),
         };
-        self.note_reported(&site, first).await?;
         for checkpoint in &verified {
+            self.note_reported(&site, checkpoint).await?;
             self.hold(&site, checkpoint).await?;
         }
         let order = self.host.identity.sign_order(RECEIPT, canonical::encode(&body));
@@ -150,15 +151,26 @@ impl Call {
         let body = self.checkpoint(checkpoint)?;
         let seen = body.hq_head.as_ref();
         let seen = seen.filter(|_| body.headquarters == self.host.identity.uri());
-        let lost_head = match seen {
-            Some(head) => match self.check_own_head(head).await {
-                Ok(()) => false,
-                Err(refusal) if refusal.reason == Reason::OutOfOrder => true,
-                Err(refusal) => return Err(refusal),
-            },
-            None => false,
+        let witness = match seen {
+            Some(head) => self.witness(head).await?,
+            None => Witness::Held,
         };
-        Ok(VerifiedCheckpoint { cluster: body.cluster, body: order.body, lost_head })
+        let restored = self.host.is_restored();
+        Ok(VerifiedCheckpoint { cluster: body.cluster, body: order.body, witness, restored })
+    }
+
+    /// What became of a row of this ledger that a site has seen.
+    async fn witness(&mut self, head: &HeadRef) -> Result<Witness, Refusal> {
+        match self.check_own_head(head).await {
+            Ok(()) => Ok(Witness::Held),
+            Err(refusal) if refusal.reason == Reason::OutOfOrder => {
+                // Each restore begins a later ledger, so an earlier one can have been cut by it.
+                let replaced = head.incarnation < self.host.identity.incarnation;
+                let by_restore = self.host.is_restored() && replaced;
+                Ok(if by_restore { Witness::Forgotten } else { Witness::Lost })
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn checkpoint(&self, checkpoint: &[u8]) -> Result<Checkpoint, Refusal> {
@@ -166,7 +178,8 @@ impl Call {
         let body: Checkpoint = order.open().map_err(|_| untrusted())?;
         let chain = self.host.identity.verify_order(CHECKPOINT, &order, body.made_at)?;
         let signer = chain.id().cluster().to_string();
-        if signer == body.cluster && body.version == 1 { Ok(body) } else { Err(untrusted()) }
+        let sound = signer == body.cluster && body.version == 1 && body.as_of <= body.made_at;
+        if sound { Ok(body) } else { Err(untrusted()) }
     }
 
     /// Headquarters holds the rows up to a checkpoint from now on, and the site has what it
@@ -221,7 +234,7 @@ impl Call {
             let lease = Lease {
                 receipted_drawn: said.map_or(0, ExportedCounters::drawn),
                 due: export
-                    .made_at
+                    .as_of
                     .saturating_add(grant.terms.audit_return.seconds.saturating_mul(1_000)),
             };
             apply(&mut record, lease);

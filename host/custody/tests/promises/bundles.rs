@@ -18,7 +18,7 @@ use crate::bench::{Bench, Line, draw, finish, import, import_receipt};
 const LIMIT_BYTES: u64 = 64 << 10;
 
 /// A bundle's checkpoint, its file, and whether rows are left.
-fn export(bench: &Bench, after: Option<u64>) -> (Checkpoint, Vec<u8>, bool) {
+pub(crate) fn export(bench: &Bench, after: Option<u64>) -> (Checkpoint, Vec<u8>, bool) {
     let made = bench.site.run::<Line, _>("auditor", "eve", || {
         let signed = ledger::checkpoints(after, LIMIT_BYTES)?;
         let decoded: Vec<_> =
@@ -37,7 +37,7 @@ fn export(bench: &Bench, after: Option<u64>) -> (Checkpoint, Vec<u8>, bool) {
 }
 
 /// Rows that say nothing and are many.
-fn chat(bench: &Bench, calls: usize) {
+pub(crate) fn chat(bench: &Bench, calls: usize) {
     for _ in 0..calls {
         block_on(async {
             let mut call: Call = bench.call().await;

@@ -126,7 +126,7 @@ fn r8_a_headquarters_that_was_set_back_hears_of_it_from_its_sites() {
     let lost = |hq: &TestHost| {
         let verified =
             hq.run::<Office, _>("auditor", "eva", || Ok(ledger::verify_checkpoint(&checkpoint)?));
-        verified.unwrap().lost_head
+        verified.unwrap().witness == ledger::Witness::Lost
     };
     assert!(!lost(&bench.hq), "headquarters has what the site saw");
     let set_back = bench.hq.stop().start_on(copied.open()).unwrap();

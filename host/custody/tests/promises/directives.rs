@@ -32,7 +32,7 @@ pub(crate) fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
     order.unwrap()
 }
 
-fn act(site: &TestHost, order: &[u8]) -> Result<AppliedDirective, Status> {
+pub(crate) fn act(site: &TestHost, order: &[u8]) -> Result<AppliedDirective, Status> {
     site.run::<Line, _>("operator", "mei", || Ok(transfers::import_directive(order)?))
 }
 

@@ -65,13 +65,13 @@ impl Scene {
 }
 
 /// The host does not run any more; its approvers do not mind.
-fn stop(site: TestHost) -> (mintmark_sdk_testing::Stopped, std::sync::Arc<[Voter]>) {
+pub(crate) fn stop(site: TestHost) -> (mintmark_sdk_testing::Stopped, std::sync::Arc<[Voter]>) {
     let voters = site.voters();
     (site.stop(), voters)
 }
 
 /// The request of a restore, and the approvals of two.
-fn approved(ceremony: &Ceremony, voters: &[Voter]) -> (Vec<u8>, Vec<Vec<u8>>) {
+pub(crate) fn approved(ceremony: &Ceremony, voters: &[Voter]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let encoded = ceremony.request();
     let request = ApprovalRequest::decode(&encoded).unwrap();
     (encoded, voters[..2].iter().map(|voter| voter.says(&request, true)).collect())
@@ -288,6 +288,23 @@ fn approvals_of_a_restore_are_used_once() {
         used.clone().unwrap()
     });
     assert!(matches!(again, Err(OpenError::Refused(_))));
+}
+
+#[test]
+fn headquarters_notes_the_ledger_that_goes_on_and_gets_all_of_them_again_from_the_first_row() {
+    let bench = Scene::new().restored();
+    let checkpoints = |after| {
+        let signed = bench.site.run::<crate::bench::Line, _>("auditor", "eve", || {
+            Ok(mintmark_sdk_testing::sdk::ledger::checkpoints(after, 1 << 24)?.orders)
+        });
+        signed.unwrap().len()
+    };
+    assert_eq!(checkpoints(None), 2, "the ledger that was replaced, and the one that goes on");
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    assert_eq!((checkpoints(None), checkpoints(Some(0))), (1, 2));
+    // By the replaced ledger units would be left; all of them are settled.
+    bench.world.pass_ms(30 * 86_400_000);
+    bench.granted(&bench.order("po-2", 10));
 }
 
 #[test]

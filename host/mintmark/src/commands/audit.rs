@@ -35,7 +35,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "")]
         headquarters: String,
         /// Begin after this row instead of at the newest receipt: for a headquarters that was
-        /// restored from a backup and lost what it had acknowledged.
+        /// restored from a backup and lost what it had acknowledged. With 0, all that there ever
+        /// was.
         #[arg(long, value_name = "ROW")]
         after: Option<u64>,
         /// At most about so many bytes of rows (64 KiB to 24 MiB); what is left comes with the next

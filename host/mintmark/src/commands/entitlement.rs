@@ -2,6 +2,7 @@
 
 mod change;
 mod order;
+mod orders;
 
 use std::path::{Path, PathBuf};
 
@@ -77,6 +78,19 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
+    /// Write what headquarters granted and ordered here, as its host signed it: for a headquarters
+    /// that was restored from a backup and has forgotten it (site).
+    Orders {
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take back what this headquarters granted and ordered after the backup from which it was
+    /// restored. It allows nothing new (headquarters).
+    Adopt {
+        /// The file that `entitlement orders` wrote at the site.
+        file: PathBuf,
+    },
     /// Close an entitlement for ever, and write the closing statement to carry to headquarters:
     /// what is unused and its keys are destroyed (site).
     Close(change::Target),
@@ -105,6 +119,8 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
         Command::Extend { target, units, until } => {
             change::extend(&desk.connect().await?, target, units, until.as_deref()).await
         }
+        Command::Orders { out } => orders::write(&desk.connect().await?, &out).await,
+        Command::Adopt { file } => orders::adopt(&desk.connect().await?, &file).await,
         Command::Close(target) => change::close(&desk.connect().await?, target).await,
         Command::Closed { file } => change::closed(&desk.connect().await?, &file).await,
     }

@@ -1,6 +1,6 @@
 //! `ledger`: the host's append-only log, which plugins read and add notes to.
 
-use mintmark_custody::{LedgerPosition, VerifiedCheckpoint};
+use mintmark_custody::{LedgerPosition, VerifiedCheckpoint, Witness};
 use mintmark_model::Refusal;
 
 use crate::bindings::mintmark::host::ledger as wit;
@@ -58,8 +58,13 @@ impl wit::Host for State {
         bounds::bytes("checkpoint", &checkpoint)?;
         let (call, _) = self.enter(checkpoint.len())?;
         let verified = call.verify_checkpoint(&checkpoint).await?;
-        let VerifiedCheckpoint { cluster, body, lost_head } = verified;
-        Ok(wit::VerifiedCheckpoint { cluster, body, lost_head })
+        let VerifiedCheckpoint { cluster, body, witness, restored } = verified;
+        let witness = match witness {
+            Witness::Held => wit::Witness::Held,
+            Witness::Lost => wit::Witness::Lost,
+            Witness::Forgotten => wit::Witness::Forgotten,
+        };
+        Ok(wit::VerifiedCheckpoint { cluster, body, witness, restored })
     }
 
     async fn held_heads(&mut self, cluster: String) -> Result<Vec<wit::Position>, Failure> {

@@ -2,7 +2,7 @@
 
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
-use mintmark_custody::{OpenKey, OpenKeySet};
+use mintmark_custody::{AdoptedOrder, OpenKey, OpenKeySet};
 
 use crate::bindings::mintmark::host::transfers as wit;
 use crate::bounds;
@@ -93,6 +93,15 @@ impl wit::Host for State {
         let order = call.export_directive(&site, &entitlement, &change, product_ca).await?;
         self.answer(order.len())?;
         Ok(order)
+    }
+
+    async fn adopt_order(&mut self, order: Vec<u8>) -> Result<wit::AdoptedOrder, Failure> {
+        bounds::bytes("order", &order)?;
+        let (call, _) = self.enter(order.len())?;
+        Ok(match call.adopt_order(&order).await? {
+            AdoptedOrder::Grant => wit::AdoptedOrder::Grant,
+            AdoptedOrder::Directive => wit::AdoptedOrder::Directive,
+        })
     }
 
     async fn import_directive(&mut self, order: Vec<u8>) -> Result<wit::AppliedDirective, Failure> {

@@ -9,7 +9,9 @@ use mintmark_exchange::message::HeadRef;
 use mintmark_exchange::opened::OpenedHead;
 use mintmark_exchange::product::{Delivery, KeyOrigin, Product};
 use mintmark_exchange::proposal::ReceiptMessageBody;
-use mintmark_exchange::reconcile::{FindingKind, Index, MemoryRegister, Orders, Verdict, World};
+use mintmark_exchange::reconcile::{
+    FindingKind, Index, LostHead, MemoryRegister, Orders, Verdict, World,
+};
 use mintmark_exchange::row::{Event, PluginRef, Row, RowBody, Started, UnitEvent, encode_envelope};
 use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_exchange::unit::{Counters, UnitChange, UnitState};
@@ -17,7 +19,7 @@ use mintmark_exchange::{SignedOrder, Signer, Verify};
 
 use super::*;
 use crate::catalog::Entitlement;
-use crate::memory::{LOST_HEAD, Memory, SITE, installed};
+use crate::memory::{FORGOTTEN_HEAD, LOST_HEAD, Memory, SITE, installed};
 
 const ENTITLEMENT: &str = "ent-0123456789abcdef";
 const TIME_MS: u64 = 1_000_000;
@@ -148,6 +150,7 @@ impl Site {
             applied_sequence: 1,
             hq_head: None,
             made_at: TIME_MS + 100_000,
+            as_of: TIME_MS + 100_000,
         }
     }
 }
@@ -525,7 +528,24 @@ fn a_headquarters_that_was_set_back_gives_no_receipt() {
     assert_eq!(stored.report.findings[0].kind, FindingKind::Witness);
     // The auditor is told, and comes to the same verdict.
     let (file, _) = crate::opened::read(&sha256(&bundle), bundle.len() as u64, 0).unwrap();
-    assert_eq!(OpenedHead::split(&file).unwrap().0.lost_heads, [seen]);
+    let lost = LostHead { head: seen, by_restore: false };
+    assert_eq!(OpenedHead::split(&file).unwrap().0.lost_heads, [lost]);
+}
+
+#[test]
+fn a_headquarters_that_was_restored_says_what_it_has_lost_and_goes_on() {
+    let memory = headquarters();
+    let mut site = Site::new();
+    site.make_device(0);
+    let mut checkpoint = site.checkpoint();
+    let hash = FORGOTTEN_HEAD;
+    checkpoint.hq_head =
+        Some(HeadRef { node: "n1".to_owned(), incarnation: 1, sequence: 77, hash });
+    memory.stage("a", body(checkpoint, site.rows.clone()));
+    let (stored, _) = ingest(&memory, "a");
+    assert_eq!(stored.report.verdict, Verdict::CleanWithNotes);
+    assert_eq!(stored.report.findings[0].kind, FindingKind::Witness);
+    assert!(stored.receipt_file.is_some());
 }
 
 #[test]

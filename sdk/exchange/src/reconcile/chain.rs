@@ -114,6 +114,7 @@ fn is_sound(read: &Checkpoint, earlier: &[Checkpoint]) -> bool {
         && read.to.sequence.checked_sub(read.from.sequence) == Some(read.rows)
         && (read.from.sequence > 0 || read.from.hash == [0; 32])
         && (read.rows > 0 || read.from == read.to)
+        && read.as_of <= read.made_at
         && read.counters.iter().all(|said| is_entitlement(&said.entitlement))
         && read.counters.windows(2).all(|pair| pair[0].entitlement < pair[1].entitlement)
         && !earlier.iter().any(same)

@@ -3,6 +3,8 @@
 //! Only rows of a whole, signed ledger come here. Their effects go into the site's state and the
 //! device register; what breaks a rule becomes a finding.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     checkpoint::{Checkpoint, Position},
     reconcile::{
         FindingKind, Orders, Register, Unavailable,
+        forgotten::Receipted,
         history::Ledger,
         report::{Findings, Histogram, Notes, Place},
         state::SiteState,
@@ -38,6 +41,9 @@ pub(super) struct Application {
     pub(super) notes: Notes,
     /// The page of row hashes that the present checkpoint has come to, once it was read.
     pub(super) open_page: Option<Vec<Digest>>,
+    /// By entitlement and node: what the bundle's rows say of receipts, for a headquarters that
+    /// was restored.
+    pub(super) receipts: BTreeMap<(String, String), Receipted>,
 }
 
 impl Application {
@@ -79,7 +85,7 @@ impl Application {
 
     /// Units reserved after the newest receipt: that is where a bundle begins.
     pub(super) fn judge_audit_return(&mut self, checkpoints: &[Checkpoint], orders: &Orders) {
-        let Self { state, findings, .. } = self;
+        let Self { state, findings, receipts, .. } = self;
         let SiteState { heads, entitlements, .. } = state;
         for (entitlement, state) in entitlements {
             let mut reserved = 0_u64;
@@ -95,7 +101,10 @@ impl Application {
                     continue;
                 }
                 let since = ledger.drawn_since(incarnation, from).unwrap_or_default();
-                reserved = reserved.saturating_add(since);
+                let key = (entitlement.clone(), checkpoint.node.clone());
+                let most =
+                    receipts.remove(&key).map_or(since, |seen| seen.most(since, ledger.drawn));
+                reserved = reserved.saturating_add(most);
                 ledger.remember_drawn(incarnation, checkpoint.to.sequence);
             }
             let Some(grant) = orders.grants.get(entitlement) else {
@@ -110,16 +119,22 @@ impl Application {
         }
     }
 
-    /// Headquarters was set back if a site has seen rows of it that are not there.
+    /// Headquarters was set back if a site has seen rows of it that are not there, unless a restore
+    /// explains it.
     pub(super) fn judge_witness(&mut self, checkpoints: &[Checkpoint], orders: &Orders) {
-        let seen = |checkpoint: &&Checkpoint| {
-            checkpoint.hq_head.as_ref().is_some_and(|head| orders.lost_heads.contains(head))
-        };
-        if let Some(checkpoint) = checkpoints.iter().find(seen) {
-            let row = checkpoint.hq_head.as_ref().map_or(0, |head| head.sequence);
+        for checkpoint in checkpoints {
+            let mut lost = orders.lost_heads.iter();
+            let lost = lost.find(|lost| checkpoint.hq_head.as_ref() == Some(&lost.head));
+            let Some(lost) = lost else { continue };
             let place = Place { node: &checkpoint.node, row: None, entitlement: None };
-            let text = format!("the site has seen row {row} of headquarters, which is not there");
-            self.findings.hold(FindingKind::Witness, place, text);
+            let text = format!("the site has seen row {} of headquarters", lost.head.sequence);
+            return if lost.by_restore {
+                let text = format!("{text}, which a restore of headquarters has lost");
+                self.findings.note(FindingKind::Witness, place, text);
+            } else {
+                let text = format!("{text}, which is not there");
+                self.findings.hold(FindingKind::Witness, place, text);
+            };
         }
     }
 
@@ -164,6 +179,9 @@ impl Application {
                 return self.handed_over(place.of(entitlement), *unit, station, world);
             }
             Event::Note { text } => self.notes.take(node, row, text),
+            Event::ReceiptImported { exporter, heads, .. } if world.orders.restored => {
+                self.receipt_imported(node, exporter, heads, world.orders);
+            }
             event => self.allotment_row(place, row, event, world.orders),
         }
         Ok(())
@@ -224,7 +242,8 @@ impl Application {
             | Event::ApprovalRequested { .. }
             | Event::ApprovalGiven { .. }
             | Event::BackupMade { .. }
-            | Event::KeyRetired { .. } => {}
+            | Event::KeyRetired { .. }
+            | Event::OrderAdopted { .. } => {}
         }
     }
 

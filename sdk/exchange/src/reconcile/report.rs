@@ -9,6 +9,7 @@ use crate::{
     checkpoint::Position,
     grant::is_entitlement,
     order::SignedOrder,
+    reconcile::SiteState,
     row::{PluginRef, Row},
     unit::Counters,
 };
@@ -205,6 +206,8 @@ pub struct NodeReport {
     pub clock_suspect: bool,
     /// The last sequence of headquarters' stream that the site applied.
     pub applied_sequence: u64,
+    /// Up to when it reports all that the node did, milliseconds since the epoch.
+    pub as_of_ms: u64,
 }
 
 /// An entitlement at a site.
@@ -259,6 +262,19 @@ const NOTE_BYTES_MAX: usize = 1_024;
 pub const MINUTES_MAX: usize = 1440;
 
 impl Report {
+    /// Up to when the site has reported all that it did, where this bundle says so: it ends with
+    /// the rows that are held last. An older range again says nothing new.
+    pub fn as_of_ms(&self, held: &SiteState) -> Option<u64> {
+        let heads = held.heads();
+        let newest = |node: &&NodeReport| {
+            heads.iter().any(|head| {
+                head.node == node.node
+                    && (head.incarnation, head.sequence) == (node.incarnation, node.to.sequence)
+            })
+        };
+        self.nodes.iter().filter(newest).map(|node| node.as_of_ms).min()
+    }
+
     /// True if the ledger is whole, so that headquarters now holds these rows.
     pub fn is_accepted(&self) -> bool {
         matches!(self.verdict, Verdict::Clean | Verdict::CleanWithNotes)

@@ -195,7 +195,7 @@ pub(super) struct NodeLedger {
     /// Units drawn.
     pub(super) drawn: u64,
     /// Units drawn as of the ends of earlier bundles: (incarnation, sequence, drawn).
-    pub(super) drawn_at: Vec<(u64, u64, u64)>,
+    drawn_at: Vec<(u64, u64, u64)>,
     /// One per rate of the terms.
     pub(super) rates: Vec<RateMeter>,
 }
@@ -223,6 +223,12 @@ impl NodeLedger {
         if self.drawn_at.len() > ENDS_MAX {
             self.drawn_at.remove(0);
         }
+    }
+
+    /// Units drawn as of the end of an earlier bundle.
+    pub(super) fn drawn_at(&self, incarnation: u64, sequence: u64) -> Option<u64> {
+        let row = (incarnation, sequence);
+        self.drawn_at.iter().rfind(|end| (end.0, end.1) == row).map(|end| end.2)
     }
 
     /// Units drawn after a row, where that is known.

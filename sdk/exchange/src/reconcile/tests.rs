@@ -3,6 +3,7 @@
 mod copied;
 mod everywhere;
 mod explained;
+mod forgotten;
 mod honest;
 mod recertified;
 pub(crate) mod site;

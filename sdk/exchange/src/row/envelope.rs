@@ -202,5 +202,7 @@ mod tests {
         assert_eq!(number(&Event::BackupMade { commit: 0, digest: [0; 32] }), 41);
         let (key, key_hash) = (String::new(), [0; 32]);
         assert_eq!(number(&Event::KeyRetired { key, key_hash, opens_until: 0 }), 42);
+        let (order, recipient, entitlement) = ([0; 32], String::new(), entitlement());
+        assert_eq!(number(&Event::OrderAdopted { order, recipient, entitlement }), 43);
     }
 }

@@ -359,6 +359,15 @@ pub enum Event {
         /// Milliseconds since the epoch.
         opens_until: u64,
     },
+    /// Headquarters, restored from a backup, took back an order of its own that it had forgotten.
+    OrderAdopted {
+        /// The order's digest, under the label that it was signed with.
+        order: Digest,
+        /// SPIFFE URI of the site.
+        recipient: String,
+        /// The entitlement.
+        entitlement: String,
+    },
 }
 
 /// A start of the host.

@@ -4,7 +4,7 @@ use mintmark_custody::LedgerPosition;
 use mintmark_sdk::backend::{Caller, Clock, Ledger, Log, Records};
 use mintmark_sdk::caller::Principal;
 use mintmark_sdk::clock::ClockState;
-use mintmark_sdk::ledger::{Checkpoints, Page, Position, VerifiedCheckpoint};
+use mintmark_sdk::ledger::{Checkpoints, Page, Position, VerifiedCheckpoint, Witness};
 use mintmark_sdk::records::Entry;
 use mintmark_sdk::{Error, Timestamp};
 
@@ -62,8 +62,13 @@ impl Ledger for HostBackend {
 
     fn verify_checkpoint(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, Error> {
         let verified = self.ask(async |call| call.verify_checkpoint(checkpoint).await)?;
-        let mintmark_custody::VerifiedCheckpoint { cluster, body, lost_head } = verified;
-        Ok(VerifiedCheckpoint { cluster, body, lost_head })
+        let mintmark_custody::VerifiedCheckpoint { cluster, body, witness, restored } = verified;
+        let witness = match witness {
+            mintmark_custody::Witness::Held => Witness::Held,
+            mintmark_custody::Witness::Lost => Witness::Lost,
+            mintmark_custody::Witness::Forgotten => Witness::Forgotten,
+        };
+        Ok(VerifiedCheckpoint { cluster, body, witness, restored })
     }
 
     fn held_heads(&self, cluster: &str) -> Result<Vec<Position>, Error> {

@@ -8,7 +8,9 @@ use mintmark_sdk::key_sets::KeySet;
 use mintmark_sdk::keys::Key;
 use mintmark_sdk::messages::{Opened, Purpose, Sealed, Writer};
 use mintmark_sdk::peers::Identity;
-use mintmark_sdk::transfers::{AppliedDirective, Exported, Imported, Proposal, Receipt};
+use mintmark_sdk::transfers::{
+    AdoptedOrder, AppliedDirective, Exported, Imported, Proposal, Receipt,
+};
 use mintmark_sdk::{Digest, Error, Timestamp};
 
 use super::allotments::key_of;
@@ -140,6 +142,13 @@ impl Transfers for HostBackend {
     ) -> Result<Vec<u8>, Error> {
         let product_ca = product_ca.map(key_of).transpose()?;
         self.ask(async |call| call.export_directive(site, entitlement, change, product_ca).await)
+    }
+
+    fn adopt_order(&self, order: &[u8]) -> Result<AdoptedOrder, Error> {
+        Ok(match self.ask(async |call| call.adopt_order(order).await)? {
+            mintmark_custody::AdoptedOrder::Grant => AdoptedOrder::Grant,
+            mintmark_custody::AdoptedOrder::Directive => AdoptedOrder::Directive,
+        })
     }
 
     fn import_directive(&self, order: &[u8]) -> Result<AppliedDirective, Error> {

@@ -71,8 +71,9 @@ impl Auditor {
 
     /// The grants beside the bundle, each believed only because headquarters' host signed it.
     fn orders(&self, head: &OpenedHead) -> Result<Orders, Error> {
-        // Whether headquarters was set back only headquarters knows.
-        let mut orders = Orders { lost_heads: head.lost_heads.clone(), ..Orders::default() };
+        // Whether headquarters was set back or restored only headquarters knows.
+        let (lost_heads, restored) = (head.lost_heads.clone(), head.restored);
+        let mut orders = Orders { lost_heads, restored, ..Orders::default() };
         for signed in &head.grants {
             let grant = self.signatures.grant(signed).ok_or_else(|| {
                 let next = "Export the report again from the headquarters that granted it.";

@@ -4,7 +4,7 @@ use crate::{
     checkpoint::Position,
     grant::Grant,
     message::HeadRef,
-    reconcile::{FindingKind, NOTES_MAX, Outcome, Severity, Verdict, tests::site::*},
+    reconcile::{FindingKind, LostHead, NOTES_MAX, Outcome, Severity, Verdict, tests::site::*},
     row::{Event, Row, Started},
     unit::{UnitChange, UnitState},
 };
@@ -215,16 +215,23 @@ fn approvals_count_for_their_own_act_call_and_people() {
 fn a_headquarters_that_was_set_back_hears_of_it_from_its_sites() {
     let (grant, site) = issued();
     let head = HeadRef { node: "n1".to_owned(), incarnation: 1, sequence: 900, hash: [4; 32] };
-    for (lost, verdict) in [(true, Verdict::Hold), (false, Verdict::Clean)] {
+    let cases = [
+        (None, Verdict::Clean),
+        (Some(false), Verdict::Hold),
+        // By ceremony, so that people know of it.
+        (Some(true), Verdict::CleanWithNotes),
+    ];
+    for (by_restore, verdict) in cases {
         let mut checkpoint = site.checkpoint(0);
         checkpoint.hq_head = Some(head.clone());
         let body = body(SHENZHEN, &[(checkpoint, site.rows.clone())]);
         let mut hq = Headquarters::with(std::slice::from_ref(&grant));
-        hq.orders.lost_heads.extend(lost.then(|| head.clone()));
+        let lost = by_restore.map(|by_restore| LostHead { head: head.clone(), by_restore });
+        hq.orders.lost_heads.extend(lost.clone());
         let outcome = hq.reconcile(SHENZHEN, &body);
         assert_eq!(outcome.report.verdict, verdict);
         let kinds: Vec<_> = outcome.report.findings.iter().map(|f| f.kind).collect();
-        assert_eq!(kinds, if lost { vec![FindingKind::Witness] } else { vec![] });
+        assert_eq!(kinds, if lost.is_some() { vec![FindingKind::Witness] } else { vec![] });
     }
 }
 

@@ -303,6 +303,7 @@ impl Site {
             applied_sequence: 0,
             hq_head: None,
             made_at: self.now_ms,
+            as_of: self.now_ms,
         }
     }
 

@@ -1,0 +1,201 @@
+//! Headquarters, restored from a backup, has forgotten what it did after it: it learns that again
+//! from its sites, and does nothing a second time.
+
+use futures_executor::block_on;
+use mintmark_custody::Session;
+use mintmark_exchange::directive::Change;
+use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::row::Event;
+use mintmark_model::{Reason, Refusal};
+use mintmark_sdk_testing::sdk::transfers::{self, AdoptedOrder};
+use mintmark_sdk_testing::sdk::{Plugin, Status, allotments, ledger};
+use mintmark_sdk_testing::{Office, TestHost, World};
+
+use crate::approvals::agree;
+use crate::bench::{Bench, Line, import, import_receipt, rows};
+use crate::closings::report;
+use crate::directives::{act, carried, import_directive, order};
+use crate::disks::Disk;
+use crate::pools::{Authority, load};
+use crate::restores::{approved, stop};
+
+/// A headquarters on a disk, and a site that it knows.
+fn bench() -> (Bench, Disk) {
+    let disk = Disk::empty();
+    let world = World::new();
+    let mut hq = world.headquarters_on("berlin", disk.create());
+    hq.install::<Office>();
+    hq.install::<Line>();
+    let mut site = world.site("shenzhen");
+    site.install::<Line>();
+    site.enrol_station("line-4", &[]);
+    hq.import_identity(&site.export_identity()).unwrap();
+    (Bench { world, hq, site }, disk)
+}
+
+/// The same, and the site knows headquarters.
+fn introduced() -> (Bench, Disk) {
+    let (bench, disk) = bench();
+    bench.site.import_identity(&bench.hq.export_identity()).unwrap();
+    (bench, disk)
+}
+
+fn backup(host: &TestHost) -> Vec<u8> {
+    let session = host.session_of::<Office>("admin", "anna");
+    let mut backup = block_on(host.custody().backup(session)).unwrap();
+    std::iter::from_fn(|| block_on(backup.next_piece()).unwrap()).flatten().collect()
+}
+
+/// The same after headquarters was restored from the backup.
+fn restored(bench: Bench, disk: &Disk, backup: &[u8]) -> Bench {
+    let Bench { world, hq, site } = bench;
+    let clock = hq.clock().clone();
+    let (stopped, voters) = stop(hq);
+    disk.restore(backup, &clock, |ceremony| approved(ceremony, &voters)).unwrap();
+    Bench { world, hq: stopped.start_on(disk.open()).unwrap(), site }
+}
+
+/// Two people let the site's next bundle open a new epoch of the stream.
+fn open_stream(bench: &Bench) {
+    let site = bench.site.uri();
+    // Who asks does not approve.
+    let zoe = || Session { plugin: None, ..bench.hq.session_of::<Office>("admin", "zoe") };
+    let open = || block_on(bench.hq.custody().open_stream(zoe(), &site, None));
+    let refused: Refusal = open().unwrap_err();
+    agree(&bench.hq, &refused);
+    assert_eq!(open(), Ok(1));
+}
+
+fn adopt(hq: &TestHost, order: &[u8]) -> Result<AdoptedOrder, Status> {
+    hq.run::<Office, _>("admin", "anna", || Ok(transfers::adopt_order(order)?))
+}
+
+/// The signed grant, as the site's host has it.
+fn held_grant(site: &TestHost, entitlement: &str) -> Vec<u8> {
+    let grant = site.run::<Line, _>("auditor", "eve", || {
+        Ok(allotments::Allotment::open(entitlement)?.status()?.grant)
+    });
+    grant.unwrap()
+}
+
+fn adoptions(hq: &TestHost) -> usize {
+    let adopted = |event: &Event| matches!(event, Event::OrderAdopted { .. });
+    rows(hq).iter().filter(|row| adopted(&row.body.event)).count()
+}
+
+#[test]
+fn r15_a_restored_headquarters_takes_its_orders_back_from_the_site_that_holds_them() {
+    let (bench, disk) = introduced();
+    let first = bench.entitlement(10);
+    report(&bench);
+    let backup = backup(&bench.hq);
+    let second = bench.entitlement_of(&bench.order("po-2", 900_000));
+    let reduction = order(&bench, &second, Change::Reduce { units: 3 });
+    let reduction = carried(&bench.site, &reduction);
+    act(&bench.site, &reduction).unwrap();
+    report(&bench);
+    let grant = held_grant(&bench.site, &second);
+    assert_eq!(
+        adopt(&bench.hq, &grant).unwrap_err().reason,
+        "WRONG_STATE",
+        "nothing was forgotten"
+    );
+
+    let bench = restored(bench, &disk, &backup);
+    let site = bench.site.uri();
+    let change = || Office::change(&bench.hq, &site, Line::NAME, &second, &Change::Revoke);
+    assert_eq!(change().unwrap_err().reason, "NOT_FOUND");
+    assert_eq!(adopt(&bench.hq, &reduction).unwrap_err().reason, "NOT_FOUND", "its grant is first");
+    let mut forged = SignedOrder::decode(&grant).unwrap();
+    *forged.signature.last_mut().unwrap() ^= 1;
+    assert_eq!(adopt(&bench.hq, &forged.encode()).unwrap_err().reason, "UNTRUSTED_MESSAGE");
+    for _ in 0..2 {
+        assert_eq!(adopt(&bench.hq, &grant), Ok(AdoptedOrder::Grant));
+        assert_eq!(adopt(&bench.hq, &reduction), Ok(AdoptedOrder::Directive));
+    }
+    let known = held_grant(&bench.site, &first);
+    assert_eq!(adopt(&bench.hq, &known), Ok(AdoptedOrder::Grant));
+    assert_eq!(adoptions(&bench.hq), 2, "what is known changes nothing");
+
+    // It sends nothing before a bundle has shown what the site holds.
+    assert_eq!(change().unwrap_err().reason, "WRONG_STATE");
+    open_stream(&bench);
+    report(&bench);
+    // What was granted after the backup counts for the threshold, as it did.
+    let large = Office::grant(&bench.hq, &site, Line::NAME, &bench.order("po-3", 200_000));
+    assert_eq!(large.unwrap_err().reason, "APPROVAL_REQUIRED");
+    let file = order(&bench, &second, Change::Revoke);
+    import_directive(&bench.site, &file).unwrap();
+    assert_eq!(bench.reserve(&second, "SN:1").unwrap_err().reason, Reason::Revoked);
+}
+
+#[test]
+fn r15_a_site_that_was_never_granted_anything_shows_a_restored_headquarters_that_it_holds_nothing()
+{
+    let (bench, disk) = bench();
+    let backup = backup(&bench.hq);
+    let bench = restored(bench, &disk, &backup);
+    let site = bench.site.uri();
+    let granted = || Office::grant(&bench.hq, &site, Line::NAME, &bench.order("po-1", 10));
+    assert_eq!(granted().unwrap_err().reason, "WRONG_STATE");
+    open_stream(&bench);
+    assert_eq!(granted().unwrap_err().reason, "WRONG_STATE", "approvals alone are not enough");
+    bench.site.import_identity(&bench.hq.export_identity()).unwrap();
+    report(&bench);
+    let entitlement = import(&bench.site, &granted().unwrap()).unwrap();
+    bench.reserve(&entitlement, "SN:1").unwrap();
+}
+
+#[test]
+fn given_keys_that_were_loaded_after_the_backup_are_not_loaded_again() {
+    let (bench, disk) = bench();
+    load(&bench.hq, "before", &Authority::new(3)).unwrap();
+    let backup = backup(&bench.hq);
+    let authority = Authority::new(20);
+    load(&bench.hq, "licences", &authority).unwrap();
+    let bench = restored(bench, &disk, &backup);
+    let again = load(&bench.hq, "licences", &authority).unwrap_err();
+    assert_eq!(again.reason, Reason::DuplicateKey, "{again}");
+    let turned = load(&bench.hq, "others", &authority.turned()).unwrap_err();
+    assert_eq!(turned.reason, Reason::DuplicateKey, "in another order, under another name");
+    load(&bench.hq, "new", &Authority::new(20)).unwrap();
+}
+
+#[test]
+fn r15_a_restored_headquarters_tells_what_it_forgot_from_what_it_never_had() {
+    let (bench, disk) = introduced();
+    bench.entitlement(10);
+    let backup = backup(&bench.hq);
+    report(&bench);
+    report(&bench);
+    let checkpoint = bench
+        .site
+        .run::<Line, _>("auditor", "eve", || Ok(ledger::checkpoints(None, 1 << 24)?.orders))
+        .unwrap()
+        .swap_remove(0);
+    let witness = |hq: &TestHost| {
+        let verified =
+            hq.run::<Office, _>("auditor", "eva", || Ok(ledger::verify_checkpoint(&checkpoint)?));
+        let verified = verified.unwrap();
+        (verified.witness, verified.restored)
+    };
+    assert_eq!(witness(&bench.hq), (ledger::Witness::Held, false));
+    let bench = restored(bench, &disk, &backup);
+    assert_eq!(witness(&bench.hq), (ledger::Witness::Forgotten, true));
+}
+
+#[test]
+fn r15_receipts_of_a_restored_headquarters_reach_a_site_that_has_later_ones_of_before() {
+    let (bench, disk) = introduced();
+    let entitlement = bench.entitlement(10);
+    let backup = backup(&bench.hq);
+    for subject in ["SN:1", "SN:2"] {
+        bench.reserve(&entitlement, subject).unwrap();
+        report(&bench);
+    }
+    let bench = restored(bench, &disk, &backup);
+    open_stream(&bench);
+    report(&bench);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    assert_eq!(bench.counters(&entitlement).reserved, 2);
+}

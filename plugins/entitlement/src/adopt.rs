@@ -1,0 +1,73 @@
+//! Orders that a restored headquarters forgot, and takes back from a site that holds them.
+
+use mintmark_exchange::directive::Directive;
+use mintmark_exchange::grant::Grant;
+use mintmark_exchange::order::SignedOrder;
+use mintmark_sdk::transfers::{self, AdoptedOrder};
+use mintmark_sdk::{Error, Status};
+
+use crate::catalog::{self, Entitlement};
+use crate::proto;
+
+/// Takes back an order, which the host has checked: it is this headquarters' own.
+pub(crate) fn adopt(order: &[u8]) -> Result<proto::AdoptResponse, Status> {
+    let adopted = transfers::adopt_order(order)?;
+    let unreadable = |_| Error::Malformed("the host's order");
+    let signed = SignedOrder::decode(order).map_err(unreadable)?;
+    match adopted {
+        AdoptedOrder::Grant => adopt_grant(&signed.open().map_err(unreadable)?, order),
+        AdoptedOrder::Directive => adopt_directive(&signed.open().map_err(unreadable)?, order),
+    }
+}
+
+fn adopt_grant(grant: &Grant, order: &[u8]) -> Result<proto::AdoptResponse, Status> {
+    let entitlement = grant.entitlement.clone();
+    if catalog::by_id(&entitlement)?.is_some() {
+        return Ok(proto::AdoptResponse { entitlement, directive: 0, known: true });
+    }
+    if let Some(other) = catalog::by_number(grant.number)? {
+        let message = "another entitlement has its number; nothing changed";
+        return Err(Status::wrong_state(message).with_fact("entitlement", other.id));
+    }
+    catalog::add(&Entitlement::adopted(grant), order)?;
+    Ok(proto::AdoptResponse { entitlement, directive: 0, known: false })
+}
+
+fn adopt_directive(directive: &Directive, order: &[u8]) -> Result<proto::AdoptResponse, Status> {
+    let found = catalog::by_id(&directive.entitlement)?;
+    let mut entitlement =
+        found.ok_or_else(|| Status::not_found("its grant was not adopted; adopt that first"))?;
+    let known = catalog::has_directive(&entitlement, directive.number)?;
+    if !known {
+        catalog::add_directive(&entitlement, directive.number, order)?;
+        entitlement.note(directive.change, directive.number);
+        catalog::update(&entitlement)?;
+    }
+    Ok(proto::AdoptResponse { entitlement: entitlement.id, directive: directive.number, known })
+}
+
+impl Entitlement {
+    /// The site has the message; what was asked for is not known any more, so that nothing under
+    /// the same order number is a repetition of it.
+    fn adopted(grant: &Grant) -> Self {
+        Self {
+            id: grant.entitlement.clone(),
+            number: grant.number,
+            order: grant.order.clone(),
+            request: [0; 32],
+            site: grant.recipient.clone(),
+            product: grant.product.id.clone(),
+            file: String::new(),
+            sequence: 0,
+            total: grant.terms.total,
+            audit_units: grant.terms.audit_return.units,
+            audit_seconds: grant.terms.audit_return.seconds,
+            issued_at_ms: grant.issued_at,
+            not_before_ms: grant.terms.not_before,
+            not_after_ms: grant.terms.not_after,
+            changes: 0,
+            revoked: false,
+            closed: false,
+        }
+    }
+}
