@@ -18,6 +18,8 @@ pub(crate) struct GrantedRecord {
     pub(crate) issued_at: u64,
     /// SubjectPublicKeyInfo of the batch CA's key, where there is one.
     pub(crate) batch_key: Option<Vec<u8>>,
+    /// SHA-256 of the product CA's certificate, where there is one.
+    pub(crate) product_ca: Option<[u8; 32]>,
     /// How many directives were signed about it.
     pub(crate) directives: u32,
     /// Whether one of them revoked it.

@@ -230,6 +230,11 @@ impl Call {
         let KeyKind::ProductCa(certificate) = key.record.kind.clone() else {
             return Err(Refusal::invalid("The product CA is none."));
         };
+        if record.product_ca != Some(mintmark_crypto::digest::sha256(&certificate)) {
+            let detail = "The product's CA is not the one of the grant, which was lost when \
+                          headquarters was restored; make a new order of what is to be added.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
         let permit = self.permit::<Certify>(&key, Content::Certificate, None)?;
         let signer = permit.signing_key(&self.host.vault)?;
         let (product, number, total) = (&record.product, record.number, record.limit);

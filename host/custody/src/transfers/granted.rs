@@ -1,5 +1,6 @@
 //! What headquarters' host knows about the entitlements that it granted, and how a site stands.
 
+use mintmark_crypto::digest::sha256;
 use mintmark_exchange::checkpoint::Checkpoint;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::standing::{Granted, Reported, Standing, standing};
@@ -24,6 +25,7 @@ impl GrantedRecord {
             audit_seconds: terms.audit_return.seconds,
             issued_at: grant.issued_at,
             batch_key,
+            product_ca: grant.product_ca.as_deref().map(sha256),
             directives: 0,
             revoked: false,
             reported: None,

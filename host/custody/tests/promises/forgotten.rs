@@ -147,6 +147,26 @@ fn r15_a_site_that_was_never_granted_anything_shows_a_restored_headquarters_that
 }
 
 #[test]
+fn units_are_never_added_under_another_ca_than_the_grants() {
+    let (bench, disk) = introduced();
+    let backup = backup(&bench.hq);
+    // The product's CA is made with its first order, and is lost with it.
+    let entitlement = bench.entitlement(10);
+    report(&bench);
+    let grant = held_grant(&bench.site, &entitlement);
+    let bench = restored(bench, &disk, &backup);
+    open_stream(&bench);
+    report(&bench);
+    assert_eq!(adopt(&bench.hq, &grant), Ok(AdoptedOrder::Grant));
+    bench.entitlement_of(&bench.order("po-2", 10));
+    let site = bench.site.uri();
+    let more = Change::Extend { units: 5, not_after: None };
+    let extend = || Office::change(&bench.hq, &site, Line::NAME, &entitlement, &more);
+    bench.hq.approve(&extend().unwrap_err());
+    assert_eq!(extend().unwrap_err().reason, "WRONG_STATE");
+}
+
+#[test]
 fn given_keys_that_were_loaded_after_the_backup_are_not_loaded_again() {
     let (bench, disk) = bench();
     load(&bench.hq, "before", &Authority::new(3)).unwrap();
