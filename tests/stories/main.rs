@@ -4,6 +4,7 @@
 
 mod approvals;
 mod clock;
+mod copies;
 mod crash;
 mod disk;
 mod line;

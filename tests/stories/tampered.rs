@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::program::{self, done, find, refused};
 use crate::station::{Device, Station};
-use crate::world::{Host, Order, World, text};
+use crate::world::{Host, Order, World, copy_folder, text};
 
 /// Makes and confirms these devices.
-async fn make(site: &Host, entitlement: &str, numbers: std::ops::Range<u32>) {
+pub(crate) async fn make(site: &Host, entitlement: &str, numbers: std::ops::Range<u32>) {
     let known = site.at("tester-1.context.toml");
     let station = match Path::new(&known).exists() {
         true => known,
@@ -53,7 +53,7 @@ fn assert_same_offline(world: &World, headquarters: &Host, answers: &[&Value]) {
     assert_eq!(findings(said), findings(again), "{}", ended.text);
 }
 
-fn assert_found(answer: &Value, verdict: &str, kind: &str) -> u64 {
+pub(crate) fn assert_found(answer: &Value, verdict: &str, kind: &str) -> u64 {
     assert_eq!(find(answer, "verdict").as_deref(), Some(verdict), "{answer}");
     let found = findings(answer);
     let named = found.iter().find(|(found, row)| found == kind && row.is_some());
@@ -68,18 +68,6 @@ fn copy(from: &Path, to: &Path) {
             std::fs::remove_dir_all(&to).unwrap();
         }
         copy_folder(&from, &to);
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy_folder(&path, &to),
-            false => drop(std::fs::copy(&path, &to).unwrap()),
-        }
     }
 }
 
@@ -101,7 +89,7 @@ async fn r14_a_row_that_a_plugin_leaves_out_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r8_a_copy_of_a_site_is_named_as_a_fork_and_the_proof_is_kept() {
+async fn r6_a_site_that_is_set_back_with_its_anchor_is_named_and_the_proof_is_kept() {
     let world = World::new();
     let (headquarters, mut site) = world.pair();
     let (entitlement, _) = world.entitle((&headquarters, &site), &Order::default());

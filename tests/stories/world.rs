@@ -216,6 +216,13 @@ impl Host {
         self.served.take().unwrap().kill();
     }
 
+    /// A copy of a host that does not run, under another path of the world's.
+    pub(crate) fn copied(&self, world: &World, name: &str) -> Self {
+        let folder = world.path(name);
+        copy_folder(&self.folder, &folder);
+        Self { folder, name: self.name.clone(), served: None }
+    }
+
     /// A person or station with a certificate; gives the path of the context.
     pub(crate) fn user(&self, role: &str, name: &str, more: &[&str]) -> String {
         let out = text(&self.folder);
@@ -284,6 +291,19 @@ impl Order<'_> {
              max_pause_seconds = 1000000000\n\
              {more}\n"
         )
+    }
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &to),
+            false => drop(std::fs::copy(&path, &to).unwrap()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::directives::{import_directive, order};
 use crate::disks::Disk;
 
 #[test]
-fn r2_a_data_directory_that_was_set_back_is_not_served() {
+fn r5_s7_a_store_that_lost_its_newest_commits_is_not_served() {
     let disk = Disk::empty();
     let bench = Bench::on(disk.create());
     let entitlement = bench.entitlement(10);

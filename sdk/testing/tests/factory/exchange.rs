@@ -55,7 +55,7 @@ fn r1_the_same_file_again_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn a_file_for_another_site_is_refused() {
+fn p12_a_file_for_another_site_is_refused() {
     let gap = Gap::new();
     let other = new_site(&gap.world, &gap.hq, "penang");
     let created = gap.create(&gap.order("PO-1")).unwrap();
