@@ -52,6 +52,14 @@ pub(crate) struct StreamRecord {
     pub(crate) store_epoch: u64,
     /// At headquarters: the epoch that people approved, until a bundle of the site opens it.
     pub(crate) approved: Option<u64>,
+    /// At headquarters: when a bundle opened the epoch; zero for the first one.
+    pub(crate) opened_at: u64,
+    /// At headquarters, as the newest receipted bundle says: the ledger that the site writes, and
+    /// the epoch that it is in.
+    pub(crate) site_incarnation: u64,
+    pub(crate) site_epoch: u64,
+    /// At headquarters: the site was restored in this epoch. It may lack messages, or refuse them.
+    pub(crate) site_restored: bool,
 }
 
 /// A message that was sent to a site.

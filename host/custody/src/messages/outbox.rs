@@ -23,7 +23,8 @@ pub(crate) struct Place {
 
 impl Custody {
     /// Lets a new epoch of the stream to `site` be opened by the site's next bundle: headquarters
-    /// was restored, and does not know what it had sent. Gives the epoch.
+    /// was restored, and does not know what it had sent, or the site was, and lacks messages that
+    /// it had acknowledged. Gives the epoch.
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ impl Call {
         let site = self.peer_uri(site);
         let known: Option<StreamRecord> = self.read(&super::stream::stream_place(&site)).await?;
         let mut record = known.ok_or_else(|| Refusal::not_found("stream to that site"))?;
-        if !self.is_stale(&record) {
+        if !self.is_stale(&record) && !record.site_restored {
             let detail = "The stream to the site goes on; there is nothing to open.";
             return Err(Refusal::new(Reason::WrongState, detail));
         }
@@ -106,11 +107,21 @@ impl Call {
         let applied =
             Place { epoch: checkpoint.applied_epoch, sequence: checkpoint.applied_sequence };
         let mut record = self.stream_record(site).await?;
-        if self.is_stale(&record) {
+        if checkpoint.incarnation > record.site_incarnation {
+            record.site_restored |= record.site_incarnation > 0;
+            record.site_incarnation = checkpoint.incarnation;
+        }
+        let stale = self.is_stale(&record);
+        if stale || (record.site_restored && record.approved.is_some()) {
+            // What a restored site refuses, for it names rows that are lost, never arrives.
+            if !record.site_restored {
+                self.refuse_left_behind(site, applied).await?;
+            }
             record = self.opened_epoch(&record, applied.epoch)?;
             self.record(Event::StreamOpened { peer: site.to_owned(), epoch: record.epoch });
-            self.write_stream(site, record);
         }
+        record.site_epoch = applied.epoch;
+        self.write_stream(site, record);
         let range = Range::all(tables::OUTBOX, tables::prefix(site, b""));
         for (key, value) in self.view.peek_range(&range).await? {
             let message: OutboxRecord = disk::read(&value)?;
@@ -120,6 +131,17 @@ impl Call {
             }
         }
         Ok(())
+    }
+
+    /// What is on its way to a site cannot be taken any more once a new epoch begins.
+    async fn refuse_left_behind(&mut self, site: &str, applied: Place) -> Result<(), Refusal> {
+        let range = Range::all(tables::OUTBOX, tables::prefix(site, b""));
+        let found = self.view.peek_range(&range).await?;
+        let mut places = found.iter().filter_map(|(key, _)| place_of(key));
+        let Some((_, place)) = places.find(|(_, place)| *place > applied) else { return Ok(()) };
+        let detail = "The site has not taken all messages that were sent to it before; import what \
+                      `outbox list` shows there, then ingest the site's next bundle.";
+        Err(Refusal::new(Reason::WrongState, detail).with("sequence", place.sequence.to_string()))
     }
 
     fn opened_epoch(&self, record: &StreamRecord, applied: u64) -> Result<StreamRecord, Refusal> {
@@ -134,8 +156,14 @@ impl Call {
             return Err(Refusal::new(Reason::WrongState, detail)
                 .with("epoch", applied.saturating_add(1).to_string()));
         }
-        let fresh = StreamRecord { head: record.head.clone(), ..StreamRecord::default() };
-        Ok(StreamRecord { epoch, store_epoch: self.host.epoch, ..fresh })
+        Ok(StreamRecord {
+            epoch,
+            head: record.head.clone(),
+            store_epoch: self.host.epoch,
+            opened_at: self.now_ms(),
+            site_incarnation: record.site_incarnation,
+            ..StreamRecord::default()
+        })
     }
 
     /// Keeps a message until the site's checkpoints acknowledge it.

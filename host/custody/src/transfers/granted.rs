@@ -9,6 +9,7 @@ use mintmark_model::Refusal;
 
 use crate::call::Call;
 use crate::disk::granted::{GrantedRecord, ReportedRecord};
+use crate::disk::peer::StreamRecord;
 use crate::tables;
 
 impl GrantedRecord {
@@ -31,6 +32,13 @@ impl GrantedRecord {
             reported: None,
             closed: None,
         }
+    }
+
+    /// Whether the site can never take it: it was sent in an epoch of the stream that the site has
+    /// left without it.
+    pub(super) fn never_arrives(&self, stream: &StreamRecord) -> bool {
+        let left = self.issued_at < stream.opened_at && stream.site_epoch >= stream.epoch;
+        left && self.reported.is_none()
     }
 
     /// How the site stands with it.

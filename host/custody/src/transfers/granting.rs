@@ -171,10 +171,12 @@ impl Call {
     /// A site that owes an audit gets nothing more.
     async fn refuse_overdue(&mut self, site: &str) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
+        let stream = self.stream_record(site).await?;
         let range = Range::all(tables::GRANTED, tables::prefix(site, b""));
         for (key, value) in self.view.peek_range(&range).await? {
             let record: GrantedRecord = disk::read(&value)?;
-            if record.standing(now_ms).audit == Audit::Overdue {
+            let arrives = !record.never_arrives(&stream);
+            if arrives && record.standing(now_ms).audit == Audit::Overdue {
                 let entitlement = String::from_utf8_lossy(&key.key[site.len() + 1..]);
                 let detail =
                     format!("The site owes an audit bundle about {entitlement}; ingest it first.");

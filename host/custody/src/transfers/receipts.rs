@@ -67,6 +67,10 @@ impl Call {
             self.note_reported(&site, checkpoint).await?;
             self.hold(&site, checkpoint).await?;
         }
+        // What a site says of another headquarters' stream is nothing to this one.
+        if [self.host.identity.uri().as_str(), ""].contains(&newest.headquarters.as_str()) {
+            self.acknowledged(&site, newest).await?;
+        }
         let order = self.host.identity.sign_order(RECEIPT, canonical::encode(&body));
         self.taint();
         self.record(Event::ReceiptExported {
@@ -182,8 +186,7 @@ impl Call {
         if sound { Ok(body) } else { Err(untrusted()) }
     }
 
-    /// Headquarters holds the rows up to a checkpoint from now on, and the site has what it
-    /// acknowledged.
+    /// Headquarters holds the rows up to a checkpoint from now on.
     async fn hold(&mut self, site: &str, checkpoint: &Checkpoint) -> Result<(), Refusal> {
         let place = tables::pair(tables::HELD, site, checkpoint.node.as_bytes());
         let held: Option<HeldRecord> = self.read(&place).await?;
@@ -193,10 +196,7 @@ impl Call {
         if newer {
             self.view.write(place, held_record(&head_of(checkpoint)));
         }
-        // What a site says of another headquarters' stream is nothing to this one.
-        let ours =
-            [self.host.identity.uri().as_str(), ""].contains(&checkpoint.headquarters.as_str());
-        if ours { self.acknowledged(site, checkpoint).await } else { Ok(()) }
+        Ok(())
     }
 
     /// Renews the leases that the export at `head` is the base of.

@@ -56,7 +56,7 @@ fn restored(bench: Bench, disk: &Disk, backup: &[u8]) -> Bench {
 }
 
 /// Two people let the site's next bundle open a new epoch of the stream.
-fn open_stream(bench: &Bench) {
+pub(crate) fn open_stream(bench: &Bench) {
     let site = bench.site.uri();
     // Who asks does not approve.
     let zoe = || Session { plugin: None, ..bench.hq.session_of::<Office>("admin", "zoe") };
@@ -144,6 +144,23 @@ fn r15_a_site_that_was_never_granted_anything_shows_a_restored_headquarters_that
     report(&bench);
     let entitlement = import(&bench.site, &granted().unwrap()).unwrap();
     bench.reserve(&entitlement, "SN:1").unwrap();
+}
+
+#[test]
+fn r15_what_was_on_its_way_arrives_before_a_new_epoch_begins() {
+    let (bench, disk) = introduced();
+    bench.entitlement(10);
+    report(&bench);
+    let file = bench.granted(&bench.order("po-2", 10));
+    let backup = backup(&bench.hq);
+    let bench = restored(bench, &disk, &backup);
+    open_stream(&bench);
+    let early = Office::acknowledge(&bench.hq, &bench.bundle()).unwrap_err();
+    assert_eq!(early.reason, "WRONG_STATE");
+    assert!(early.metadata.contains(&("sequence".to_owned(), "3".to_owned())), "{early:?}");
+    let second = import(&bench.site, &file).unwrap();
+    report(&bench);
+    bench.reserve(&second, "SN:1").unwrap();
 }
 
 #[test]

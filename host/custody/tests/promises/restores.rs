@@ -13,6 +13,7 @@ use mintmark_sdk_testing::{Device, TestHost, Voter};
 use crate::backups::pieces;
 use crate::bench::{Bench, draw, finish, import, import_receipt, rows};
 use crate::disks::Disk;
+use crate::forgotten::open_stream;
 
 /// A site on a disk, with units in each state, as of a backup.
 pub(crate) struct Scene {
@@ -305,6 +306,28 @@ fn headquarters_notes_the_ledger_that_goes_on_and_gets_all_of_them_again_from_th
     // By the replaced ledger units would be left; all of them are settled.
     bench.world.pass_ms(30 * 86_400_000);
     bench.granted(&bench.order("po-2", 10));
+}
+
+#[test]
+fn a_restored_site_that_lacks_messages_which_it_had_acknowledged_gets_a_new_epoch() {
+    let scene = Scene::new();
+    for _ in 0..3 {
+        import_receipt(&scene.bench.site, &scene.bench.receipt()).unwrap();
+    }
+    // One more is on its way: it names rows that will be lost, and never arrives.
+    let file = scene.bench.granted(&scene.bench.order("po-2", 10));
+    let bench = scene.restored();
+    assert_eq!(import(&bench.site, &file).unwrap_err().reason, "OUT_OF_ORDER");
+    let late = import_receipt(&bench.site, &bench.receipt()).unwrap_err();
+    assert_eq!(late.reason, "OUT_OF_ORDER", "headquarters keeps none of those in between");
+    bench.world.pass_ms(1_000);
+    open_stream(&bench);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    bench.world.pass_ms(8 * 86_400_000);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    // What can never arrive is no debt of the site's.
+    let file = bench.granted(&bench.order("po-3", 10));
+    import(&bench.site, &file).unwrap();
 }
 
 #[test]

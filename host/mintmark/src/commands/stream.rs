@@ -12,8 +12,9 @@ use crate::output::Page;
 /// What to do with streams.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// After headquarters was restored from a backup: let the site's next bundle, which shows what
-    /// the site holds, open a new epoch of the stream to it. Needs approvals.
+    /// After headquarters or the site was restored from a backup: let the site's next bundle,
+    /// which shows what the site holds, open a new epoch of the stream to it. What is on its way
+    /// has to be imported at the site before. Needs approvals.
     Open {
         /// The site: `site/<name>` or its SPIFFE URI.
         site: String,
