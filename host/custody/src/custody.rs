@@ -30,6 +30,7 @@ use crate::host::{Host, Identity, Settings};
 use crate::messages::host_binding;
 use crate::outcomes::Outcomes;
 use crate::room::{DiskSpace, Room};
+use crate::rotation::renew_custody;
 use crate::suspicion::{self, Suspicion};
 use crate::tables;
 use crate::types::Session;
@@ -85,14 +86,19 @@ impl Custody {
         let view = View::new(&*store).await.map_err(OpenError::Refused)?;
         let record: Option<HostRecord> =
             view.peek(&host_place()).await.map_err(OpenError::Refused)?;
-        let record = record.ok_or(OpenError::NotInitialised)?;
+        let mut record = record.ok_or(OpenError::NotInitialised)?;
         let epoch = record.epoch;
         let suspicion =
             suspicion::catch_up(&*platform, &store_id, epoch, &*snapshot, &view).await?;
         let vault = Vault::new(&platform.sealing_secret().map_err(OpenError::Platform)?);
-        let identity = identity_of(&record, &vault)?;
+        let mut identity = identity_of(&record, &vault)?;
         let kept = kept(&*snapshot, &view, &identity.node).await?;
         let transit_ms_max = settings.max_transit_seconds.saturating_mul(1_000);
+        let clock = SiteClock::start(time, kept, transit_ms_max);
+        let renewed = match suspicion {
+            None => renew_custody(&mut record, &mut identity, clock.started())?,
+            Some(_) => None,
+        };
         let boot = next_boot(&view).await.map_err(OpenError::Refused)?;
         let dismissals = Dismissals::load(&view).await.map_err(OpenError::Refused)?;
         let hook = AnchorHook { platform: Arc::clone(&platform), store_id, epoch };
@@ -106,7 +112,7 @@ impl Custody {
             store,
             store_id,
             platform,
-            clock: SiteClock::start(time, kept, transit_ms_max),
+            clock,
             vault,
             identity,
             boot,
@@ -122,7 +128,8 @@ impl Custody {
         let head = snapshot.position().head(&custody.host.identity.node);
         if suspicion.is_none() {
             custody.host.check_storage_to_start().map_err(OpenError::Refused)?;
-            custody.record_start(head.map_or(0, |head| head.sequence)).await?;
+            let renewed = renewed.map(|event| (record, event));
+            custody.record_start(head.map_or(0, |head| head.sequence), renewed).await?;
             custody.end_what_is_due().await.map_err(OpenError::Refused)?;
         }
         Ok(custody)
@@ -238,30 +245,42 @@ impl Custody {
         call.destroy_retired().await
     }
 
-    async fn record_start(&self, after_row: u64) -> Result<(), OpenError> {
+    async fn record_start(
+        &self,
+        after_row: u64,
+        renewed: Option<(HostRecord, Event)>,
+    ) -> Result<(), OpenError> {
         let host = &self.host;
         // The very moment from which rate windows count on.
         let moment = host.clock.started();
-        let body = RowBody {
-            version: 1,
-            time_ms: moment.site_ms,
-            monotonic_ms: moment.monotonic_ms,
-            boot: host.boot,
-            clock_suspect: moment.suspect,
-            plugin: None,
-            principal: host.identity.node_uri(),
-            request: random::array(),
-            event: Event::Started(Started {
-                cluster: host.identity.uri(),
-                node: host.identity.node.clone(),
-                incarnation: host.identity.incarnation,
-                hardware_model: host.platform.hardware_model().to_owned(),
-                software: env!("CARGO_PKG_VERSION").to_owned(),
-                replaces: None,
-            }),
+        let request = random::array();
+        let row = |event| {
+            let body = RowBody {
+                version: 1,
+                time_ms: moment.site_ms,
+                monotonic_ms: moment.monotonic_ms,
+                boot: host.boot,
+                clock_suspect: moment.suspect,
+                plugin: None,
+                principal: host.identity.node_uri(),
+                request,
+                event,
+            };
+            NewRow { body: canonical::encode(&body), counters: Vec::new() }
         };
         let mut transaction = Transaction::default();
-        transaction.rows.push(NewRow { body: canonical::encode(&body), counters: Vec::new() });
+        transaction.rows.push(row(Event::Started(Started {
+            cluster: host.identity.uri(),
+            node: host.identity.node.clone(),
+            incarnation: host.identity.incarnation,
+            hardware_model: host.platform.hardware_model().to_owned(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            replaces: None,
+        })));
+        if let Some((record, event)) = renewed {
+            transaction.rows.push(row(event));
+            transaction.writes.push((host_place(), Some(disk::write(record))));
+        }
         transaction.writes.push((boot_place(), Some(disk::write(host.boot))));
         let mark = MarkRecord { mark_ms: moment.site_ms, after_row };
         transaction.writes.push((mark_place(), Some(disk::write(mark))));

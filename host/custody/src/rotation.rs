@@ -6,6 +6,8 @@
 //!
 //! An admin names the keys that are to be replaced by their digests, not by whose they are: so the
 //! same request again changes nothing, and of two at once one is done.
+//!
+//! The key by which the host signs orders stays for ever; its certificate is renewed in time.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -15,20 +17,22 @@ use mintmark_crypto::SecretBytes;
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::hpke::{Receiver, RecipientKey, Suite};
 use mintmark_exchange::row::Event;
+use mintmark_model::escrow::Moment;
 use mintmark_model::{Reason, Refusal};
-use mintmark_pki::{Certificate, LeafKind, LeafUsage};
+use mintmark_pki::{Certificate, LeafKind, LeafUsage, issue};
 use mintmark_store::{Key, Range};
 
 use crate::call::{Call, Carry, CommitFailure};
 use crate::custody::{Custody, host_place};
 use crate::disk::host::{HostRecord, InstalledRecord};
 use crate::disk::{self, plugin::*};
-use crate::genesis::HOST_DAYS;
-use crate::host::untrusted;
+use crate::genesis::{HOST_DAYS, OpenError};
+use crate::host::{Identity, untrusted};
 use crate::messages::host_binding;
 use crate::plugins::{Code, encryption_binding};
 use crate::tables;
 use crate::types::{Digest, Session};
+use crate::users::leaf_validity;
 use crate::vault::Binding;
 use crate::view::View;
 
@@ -357,6 +361,36 @@ impl ForHost<'_> {
         let mut receiver = Receiver::new(key, self.encapsulated, self.info).ok()?;
         receiver.open(self.aad, self.ciphertext).ok()
     }
+}
+
+/// At a start: another certificate for the key by which the host signs orders, where less than half
+/// of its time is left. The key stays, so nobody needs to be told. Gives the row.
+pub(crate) fn renew_custody(
+    record: &mut HostRecord,
+    identity: &mut Identity,
+    now: Moment,
+) -> Result<Option<Event>, OpenError> {
+    let broken = |_| OpenError::Damaged("the host's certificate");
+    let known = Certificate::parse(&identity.custody_certificate).map_err(broken)?;
+    let end_ms = known.validity().not_after_ms();
+    let half_ms = u64::from(HOST_DAYS) * 86_400_000 / 2;
+    // A clock that is suspect says nothing of a certificate's time, and a certificate ends with
+    // the cluster CA's: then the host starts as it is.
+    let issuer = &identity.cluster_certificate;
+    let longer = leaf_validity(issuer, now.site_ms, HOST_DAYS).ok();
+    let longer = longer.filter(|longer| !now.suspect && longer.not_after_ms() > end_ms);
+    let Some(validity) = longer.filter(|_| now.site_ms.saturating_add(half_ms) > end_ms) else {
+        return Ok(None);
+    };
+    let id = identity.cluster.leaf(LeafKind::Custody, &identity.node).map_err(broken)?;
+    let (key, usage) = (known.public_key_info(), LeafUsage::Signing);
+    let renewed = issue::leaf(&identity.cluster_key, issuer, &id, key, usage, None, validity);
+    let renewed = renewed.map_err(broken)?;
+    let certificate_hash = sha256(&renewed);
+    let installed = record.installed.as_mut().ok_or(OpenError::NotInstalled)?;
+    installed.custody_certificate.clone_from(&renewed);
+    identity.custody_certificate = renewed;
+    Ok(Some(Event::LeafIssued { name: id.to_string(), certificate_hash }))
 }
 
 /// What the root's answer made of the host, as it is now.

@@ -13,7 +13,7 @@ use mintmark_pki::Certificate;
 use mintmark_sdk_testing::sdk::{Package, Plugin as _};
 use mintmark_sdk_testing::{Office, TestHost};
 
-use crate::bench::{Bench, Line, finish, import, rows};
+use crate::bench::{Bench, Line, finish, import, import_receipt, rows};
 use crate::disks::Disk;
 use crate::pools;
 
@@ -257,7 +257,7 @@ fn p13_a_site_learns_headquarters_keys_from_its_messages_and_does_not_unlearn_th
     // The receipt of above is before it in the stream.
     let receipt = block_on(bench.hq.custody().outbox(admin::<Office>(&bench.hq), None)).unwrap();
     let receipt = receipt.iter().find(|entry| entry.purpose == "receipt").unwrap();
-    crate::bench::import_receipt(&bench.site, &bench.hq.fetch(&receipt.file).unwrap()).unwrap();
+    import_receipt(&bench.site, &bench.hq.fetch(&receipt.file).unwrap()).unwrap();
     import(&bench.site, &bench.granted(&order(&bench, "po-3"))).unwrap();
     assert_eq!(recipient(&bench), key(&bench), "the message said so");
 }
@@ -319,4 +319,32 @@ fn p13_retired_keys_do_not_pile_up() {
     rotate::<Line>(&bench.site, "/plugin/");
     bench.world.pass_ms(TRANSIT_MS);
     rotate::<Line>(&bench.site, "/transfer/");
+}
+
+#[test]
+fn the_certificate_of_the_key_that_signs_orders_is_renewed_at_a_start_before_it_ends() {
+    let renewed = |host: &TestHost| {
+        let of_custody = |event: &Event| match event {
+            Event::LeafIssued { name, .. } => name.contains("/custody/"),
+            _ => false,
+        };
+        events(host).iter().filter(|event| of_custody(event)).count()
+    };
+    let bench = Bench::new().restarted();
+    assert_eq!(renewed(&bench.site), 0, "it is new");
+    bench.world.pass_ms(200 * DAY_MS);
+    // Both have rows of that time: so their clocks are believed when they start.
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    let Bench { world, hq, site } = bench;
+    let (hq, site) = (hq.restart().unwrap(), site.restart().unwrap());
+    let bench = Bench { world, hq, site }.restarted();
+    assert_eq!(renewed(&bench.site), 1, "once");
+    rotate::<Line>(&bench.site, "");
+    rotate::<Office>(&bench.hq, "");
+    announce(&bench.site, &bench.hq);
+    announce(&bench.hq, &bench.site);
+    // The certificates with which both began have ended.
+    bench.world.pass_ms(170 * DAY_MS);
+    bench.entitlement_of(&order(&bench, "po-1"));
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
 }
