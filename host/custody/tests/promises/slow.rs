@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Waker};
 
 use futures_executor::block_on;
@@ -32,11 +32,14 @@ struct State {
     closed: bool,
     /// Somebody waits for a sync.
     waits: bool,
+    /// The next sync makes a new length durable. The engine lets nobody read meanwhile, so it is
+    /// not held: the test reads.
+    grows: bool,
 }
 
 impl Gate {
     fn set(&self, closed: bool) {
-        *self.state.lock().unwrap() = State { closed, waits: false };
+        *self.state.lock().unwrap() = State { closed, ..State::default() };
         self.changed.notify_all();
     }
 
@@ -47,7 +50,10 @@ impl Gate {
     }
 
     fn pass(&self) {
-        let mut state: MutexGuard<'_, State> = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        if std::mem::take(&mut state.grows) {
+            return;
+        }
         state.waits = state.closed;
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| state.closed).unwrap());
@@ -60,6 +66,7 @@ impl Medium for SlowDisk {
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
+        self.gate.state.lock().unwrap().grows = true;
         self.disk.set_length(length)
     }
 
