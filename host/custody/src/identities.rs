@@ -10,7 +10,7 @@ use mintmark_exchange::message::{
     self, CHUNK_BYTES_MAX, ChunkRef, HEAD_BYTES_MAX, HeadRef, Header, HostHeader, MessageHead,
     PluginCertificates, Purpose, Suite, Tail,
 };
-use mintmark_exchange::row::{Event, Row};
+use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
 use mintmark_pki::chain::{Usage, VerifiedChain};
 use mintmark_pki::{LeafKind, LeafUsage};
@@ -20,7 +20,6 @@ use crate::call::Call;
 use crate::custody::{Custody, host_place};
 use crate::disk::{self, host::HostRecord, peer::*, plugin::IdentityRecord};
 use crate::host::untrusted;
-use crate::messages::stream::stream_place;
 use crate::rotation::installed;
 use crate::tables;
 use crate::types::{Digest, Session};
@@ -118,17 +117,7 @@ impl Call {
             body_versions: versions.map(|purpose| BodyVersion { purpose, version: 1 }).to_vec(),
             first_heads: first_heads.collect(),
             made_at: self.began.site_ms,
-            served: self.served().await?,
         })
-    }
-
-    /// The headquarters of which this site has taken messages.
-    async fn served(&mut self) -> Result<Vec<String>, Refusal> {
-        if self.host.identity.is_headquarters() {
-            return Ok(Vec::new());
-        }
-        let found = self.view.peek_range(&Range::all(tables::STREAMS, Vec::new())).await?;
-        Ok(found.iter().map(|(key, _)| String::from_utf8_lossy(&key.key).into_owned()).collect())
     }
 
     fn sign_identity(&self, body: &IdentityBody) -> Result<Vec<u8>, Refusal> {
@@ -183,9 +172,6 @@ impl Call {
             self.require_approvals(&Act::ReplaceIdentity { cluster, fingerprint }).await?;
         }
         let changed = replacement != Replacement::Nothing;
-        if known.is_none() {
-            self.meet_again(&body).await?;
-        }
         let answer = ImportedIdentity {
             cluster: body.cluster.clone(),
             fingerprint,
@@ -198,24 +184,6 @@ impl Call {
             self.record(Event::PeerImported { cluster: body.cluster, fingerprint });
         }
         Ok(answer)
-    }
-
-    /// A site that a restored headquarters does not know may be one that it forgot. If the site has
-    /// had messages, or said long ago that it had none, its bundle is waited for.
-    async fn meet_again(&mut self, body: &IdentityBody) -> Result<(), Refusal> {
-        let place = stream_place(&body.cluster);
-        let own = &self.host.identity;
-        if !own.is_headquarters() || !self.host.is_restored() {
-            return Ok(());
-        }
-        let first = self.view.rows(&own.node, 0, 1).await?;
-        let restored = first.first().and_then(|row| Row::decode(&row.encoded).ok());
-        let restored_ms = restored.map_or(u64::MAX, |row| row.body.time_ms);
-        let new = body.made_at >= restored_ms && !body.served.contains(&own.uri());
-        if !new && self.read::<StreamRecord>(&place).await?.is_none() {
-            self.write_stream(&body.cluster, StreamRecord::default());
-        }
-        Ok(())
     }
 
     fn verify_identity(&self, content: &[u8]) -> Result<IdentityBody, Refusal> {

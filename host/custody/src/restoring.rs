@@ -83,6 +83,8 @@ pub struct Loss {
     pub in_doubt: u64,
     /// Where its allotment is.
     place: Key,
+    /// It had ended: nothing could be drawn of it after the backup, but its devices could end.
+    ended: bool,
 }
 
 /// A restored store that is ready to be anchored.
@@ -172,8 +174,8 @@ impl Ceremony {
 
     /// What will be written off.
     #[must_use]
-    pub fn losses(&self) -> &[Loss] {
-        &self.losses
+    pub fn losses(&self) -> Vec<Loss> {
+        self.losses.iter().filter(|loss| !loss.ended).cloned().collect()
     }
 
     /// How many people must approve.
@@ -323,6 +325,9 @@ impl Ceremony {
         allotment.written_off = true;
         let mut transaction = Transaction::default();
         transaction.writes.push((loss.place.clone(), Some(disk::write(allotment))));
+        if loss.ended {
+            return self.commit(vec![transaction]).await;
+        }
         let entitlement = loss.entitlement.clone();
         if loss.unused > 0 {
             let units = i64::try_from(loss.unused).map_err(|_| OpenError::Damaged("a counter"))?;
@@ -503,23 +508,20 @@ fn lost_event(entitlement: &str, grant_number: u32, number: u64, unit: &UnitReco
     }))
 }
 
-/// Every unused and in-doubt unit of every entitlement that has not ended.
+/// Every entitlement, with the unused and in-doubt units of those that have not ended.
 async fn losses(view: &View) -> Result<Vec<Loss>, Refusal> {
     let found = view.peek_range(&Range::all(tables::ALLOTMENTS, Vec::new())).await?;
     let mut losses = Vec::new();
     for (place, value) in found {
         let allotment: AllotmentRecord = disk::read(&value)?;
-        if escrows::end(&allotment).is_some() {
-            continue;
-        }
+        let ended = escrows::end(&allotment).is_some();
         let entitlement = grant_of(&allotment)?.entitlement;
-        let counters = escrows::counters(view, &entitlement).await?;
-        losses.push(Loss {
-            entitlement,
-            unused: counters.unused,
-            in_doubt: counters.in_doubt(),
-            place,
-        });
+        let counters = match ended {
+            true => Counters::default(),
+            false => escrows::counters(view, &entitlement).await?,
+        };
+        let (unused, in_doubt) = (counters.unused, counters.in_doubt());
+        losses.push(Loss { entitlement, unused, in_doubt, place, ended });
     }
     Ok(losses)
 }

@@ -32,8 +32,6 @@ pub struct IdentityBody {
     pub first_heads: Vec<HeadRef>,
     /// Site time of the statement, milliseconds since the epoch.
     pub made_at: u64,
-    /// SPIFFE URIs of the headquarters of which this site has taken messages.
-    pub served: Vec<String>,
 }
 
 /// A plugin's two certificates and the code that holds their keys.

@@ -9,7 +9,6 @@ use mintmark_store::{Key, Range};
 
 use super::{OpenAllotment, OpenUnit};
 use crate::call::Call;
-use crate::custody::FIRST_EPOCH;
 use crate::disk::{self, allotment::RevocationRecord};
 use crate::permit::Certify;
 use crate::transfers::batch_ca_of;
@@ -49,7 +48,8 @@ impl Call {
     /// # Errors
     ///
     /// `PERMISSION_DENIED` for a program; `NOT_FOUND` where the grant has no certificates;
-    /// `WRONG_STATE` once the key is destroyed; `BUDGET_EXCEEDED` for a list that is too long.
+    /// `WRONG_STATE` once the key is destroyed, and once a restore wrote the allotment off;
+    /// `BUDGET_EXCEEDED` for a list that is too long.
     pub async fn revocation_list(
         &mut self,
         allotment: &OpenAllotment,
@@ -60,6 +60,12 @@ impl Call {
         let grant = &allotment.grant;
         let entitlement = grant.entitlement.as_str();
         let record = self.allotment_record(grant).await?;
+        if record.written_off {
+            // A list that lacks what an earlier one names would take its revocation back.
+            let detail = "A restore may have forgotten certificates that were revoked after the \
+                          backup; the newest list that was made before it stands.";
+            return Err(Refusal::new(Reason::WrongState, detail));
+        }
         let issuers: Vec<Vec<u8>> = grant
             .batch_ca
             .iter()
@@ -74,9 +80,7 @@ impl Call {
         let signer = permit.signing_key(&self.host.vault)?;
         let revoked = self.revoked(entitlement).await?;
         let place = Key::new(tables::NUMBERS, [b"crl ", entitlement.as_bytes()].concat());
-        // A restored store goes on where no list of the one before can be.
-        let restored = self.host.epoch.saturating_sub(FIRST_EPOCH) << 32;
-        let number = self.read::<u64>(&place).await?.unwrap_or_default().max(restored) + 1;
+        let number = self.read::<u64>(&place).await?.unwrap_or_default() + 1;
         self.view.write(place, number);
         let mut lists = Vec::new();
         for issuer in &issuers {

@@ -117,19 +117,19 @@ impl Check<'_> {
         let place = tables::pair(tables::SUBJECTS, product, &unit.subject);
         let subject: Option<SubjectRecord> =
             self.find(&place, format!("the subject of {name}")).await?;
-        // A subject may have had units before its newest one.
+        // What a unit left may have gone on to another, which is looked at by itself. Numbers do
+        // not tell which is newer: one that was drawn in vain is drawn again.
+        let left = unit.state() == UnitState::Returned || unit.key_lost;
         let leads = |subject: &SubjectRecord| {
-            subject.entitlement != grant.entitlement || subject.unit >= number
+            subject.entitlement == grant.entitlement && subject.unit == number
         };
-        if !subject.as_ref().is_some_and(leads) {
+        if !subject.as_ref().is_some_and(|subject| left || leads(subject)) {
             return Err(wrong(name, "its subject does not lead to it"));
         }
         let own = UnitRef { entitlement: grant.entitlement.clone(), unit: number };
         let place = tables::pair(tables::SERIALS, product, &unit.serial);
         let serial: Option<UnitRef> =
             self.find(&place, format!("the serial number of {name}")).await?;
-        // What a unit left may have gone on to another, whose serial number is looked at below.
-        let left = unit.state() == UnitState::Returned || unit.key_lost;
         if serial.as_ref() != Some(&own) && !(left && serial.is_some()) {
             return Err(wrong(name, "its serial number does not lead to it"));
         }

@@ -164,38 +164,6 @@ fn r15_what_was_on_its_way_arrives_before_a_new_epoch_begins() {
 }
 
 #[test]
-fn r15_a_site_that_a_restored_headquarters_met_after_the_backup_is_told_from_a_new_one() {
-    let (bench, disk) = introduced();
-    let backup = backup(&bench.hq);
-    let site = |bench: &Bench, name| {
-        let mut site = bench.world.site(name);
-        site.install::<Line>();
-        site
-    };
-    let (met, early) = (site(&bench, "hanoi"), site(&bench, "oslo"));
-    met.import_identity(&bench.hq.export_identity()).unwrap();
-    bench.hq.import_identity(&met.export_identity()).unwrap();
-    let order = bench.order("po-1", 10);
-    import(&met, &Office::grant(&bench.hq, &met.uri(), Line::NAME, &order).unwrap()).unwrap();
-    let old = early.export_identity();
-    bench.world.pass_ms(1_000);
-    let bench = restored(bench, &disk, &backup);
-    let new = site(&bench, "lagos");
-    let cases = [
-        ("has had a message", &met, met.export_identity(), false),
-        ("may have had one since", &early, old, false),
-        ("is new", &new, new.export_identity(), true),
-    ];
-    for (number, (what, site, identity, sent)) in cases.into_iter().enumerate() {
-        bench.hq.import_identity(&identity).unwrap();
-        let order = bench.order(&format!("po-2{number}"), 10);
-        let granted = Office::grant(&bench.hq, &site.uri(), Line::NAME, &order);
-        let reason = granted.map_err(|refused| refused.reason).err();
-        assert_eq!(reason.as_deref(), (!sent).then_some("WRONG_STATE"), "{what}");
-    }
-}
-
-#[test]
 fn units_are_never_added_under_another_ca_than_the_grants() {
     let (bench, disk) = introduced();
     let backup = backup(&bench.hq);

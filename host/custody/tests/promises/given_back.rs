@@ -107,3 +107,29 @@ fn a_device_that_was_given_back_is_free_for_another_entitlement() {
     bench.provision(&second, "SN:1", &Device::new()).unwrap();
     assert_eq!(reason(bench.reserve(&first, "SN:1")), Reason::DuplicateSubject);
 }
+
+/// A number that was drawn in vain is drawn again, by whoever comes next.
+#[test]
+fn a_store_is_right_whose_device_has_a_lower_number_than_before() {
+    use crate::bench::{draw, finish};
+    for lost in [false, true] {
+        let bench = Bench::new();
+        let entitlement = entitlement(&bench, |order| order.terms.max_units_per_subject = 2);
+        let unit = (entitlement.as_str(), "SN:2");
+        let mut vain = futures_executor::block_on(bench.call());
+        futures_executor::block_on(draw(&mut vain, &entitlement, "SN:1")).unwrap();
+        assert_eq!(bench.reserve(&entitlement, "SN:2"), Ok(1));
+        futures_executor::block_on(vain.abort(Reason::InvalidArgument));
+        if lost {
+            issue(&bench, unit).unwrap();
+            fail(&bench, MEI, unit, Failure::KeyLost).unwrap();
+        } else {
+            give_back(&bench, MEI, unit).unwrap();
+        }
+        assert_eq!(bench.reserve(&entitlement, "SN:2"), Ok(0));
+        verified(&bench);
+        let mut again = futures_executor::block_on(bench.call());
+        futures_executor::block_on(draw(&mut again, &entitlement, "SN:2")).unwrap();
+        futures_executor::block_on(finish(again)).unwrap();
+    }
+}

@@ -75,7 +75,7 @@ async fn request(config: &Config, backup: &Path, out: &Path) -> Result<Page, Err
             ("epoch", json!(ceremony.epoch())),
             ("approvals", json!(ceremony.needed())),
         ]),
-        ceremony.losses(),
+        &ceremony.losses(),
     );
     prepared.give_up()?;
     Ok(page.and("\nNothing was changed. Have the request signed: `mintmark approvals sign`.\n"))
@@ -91,7 +91,7 @@ async fn carry_out(
     let statements: Result<Vec<_>, _> = approvals.iter().map(|path| files::read(path)).collect();
     let statements = statements?;
     let prepared = Prepared::new(config, backup).await?;
-    let lost = prepared.ceremony.losses().to_vec();
+    let lost = prepared.ceremony.losses();
     let (restored, replaced) = prepared.carry_out(&request, &statements).await?;
     let before = replaced.map(|name| restoring::place(config, &name));
     let facts = [("epoch", json!(restored.epoch())), ("store before", json!(before))];

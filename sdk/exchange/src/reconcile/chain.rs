@@ -385,12 +385,14 @@ impl ChainCheck {
             return Ok(());
         }
         let replaces = started.replaces.as_ref();
-        let Some(head) = replaces.filter(|head| head.incarnation == held.incarnation) else {
+        // Several restores may have come from one backup.
+        let known = |head: &&crate::message::HeadRef| held.last_of(head.incarnation).sequence > 0;
+        let Some(head) = replaces.filter(known) else {
             let text = "a new ledger that does not name the one before";
             findings.hold(FindingKind::Restore, place, text);
             return Ok(());
         };
-        if head.sequence > held.position.sequence {
+        if head.sequence > held.last_of(head.incarnation).sequence {
             let text = format!("restored after row {}, which never reported", head.sequence);
             findings.hold(FindingKind::Restore, place, text);
             return Ok(());

@@ -28,11 +28,24 @@ impl Application {
             return Ok(());
         }
         let other = world.register.unit(&holder.unit)?;
-        let Some(units) = other.and_then(|other| units_after(case, index, &holder, &other)) else {
-            let UnitRef { entitlement, unit } = &holder.unit;
-            let text = format!("the {what} is that of unit {unit} of {entitlement}");
-            self.findings.breach(FindingKind::Duplicate, case.place, text);
-            return Ok(());
+        let UnitRef { entitlement, unit } = &holder.unit;
+        let text = format!("the {what} is that of unit {unit} of {entitlement}");
+        let units = match other {
+            Some(other) if let Some(units) = units_after(case, index, &holder, &other) => units,
+            // The restored store has forgotten the device, which has two identities now.
+            Some(other)
+                if other.site == self.site
+                    && self.is_set_back(case.place.node, &other)
+                    && !matches!(index, Index::Certificate(_)) =>
+            {
+                let text = format!("{text}, which the restored site has forgotten");
+                self.findings.note(FindingKind::Restore, case.place, text);
+                holder.units
+            }
+            _ => {
+                self.findings.breach(FindingKind::Duplicate, case.place, text);
+                return Ok(());
+            }
         };
         world.register.hold(index, &Holder { unit: case.unit.clone(), units })
     }

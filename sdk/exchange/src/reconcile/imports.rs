@@ -60,6 +60,13 @@ impl Application {
             let text = "an entitlement that was never imported";
             return self.findings.breach(FindingKind::Grant, place, text);
         };
+        // What a restore forgot is acted upon once more.
+        let again = known && state.set_back && state.directives.contains(digest);
+        if again {
+            let text = "the site acted again on what it had acted on before the restore";
+            self.findings.note(FindingKind::Restore, place, text);
+            return self.adopt(place, row);
+        }
         if !known || !state.directives.insert(*digest) {
             state.disordered = true;
             let text = "the site acted on what headquarters did not order, or twice";

@@ -282,11 +282,11 @@ impl Application {
             let agrees = match said {
                 Some(said) => {
                     let ended = state.revoked || state.closed;
-                    let same =
-                        state.disordered || (said.limit, said.ended) == (state.unit_limit, ended);
+                    let same = (said.limit, said.ended) == (state.unit_limit, ended);
+                    let same = same || state.disordered || state.set_back;
                     ledger.adopt || (said.counters == ledger.counters && same)
                 }
-                None => state.closed,
+                None => state.closed || state.set_back,
             };
             if !agrees {
                 let text = "the checkpoint's counters don't follow from the rows";
@@ -310,8 +310,14 @@ impl Application {
         let started = matches!(body.event, Event::Started(_));
         let acknowledged = matches!(body.event, Event::ClockAcknowledged { .. });
         if !acknowledged && body.time_ms.saturating_add(CALL_DEADLINE_MS) < node.time_max_ms {
-            let text = "site time steps back by more than a call may take";
-            self.findings.hold(FindingKind::Clock, place, text);
+            if row.sequence == 1 {
+                // A restored clock goes on from the backup, until somebody tells it the time.
+                let text = "site time is that of the backup again";
+                self.findings.note(FindingKind::Clock, place, text);
+            } else {
+                let text = "site time steps back by more than a call may take";
+                self.findings.hold(FindingKind::Clock, place, text);
+            }
             node.time_max_ms = body.time_ms;
         }
         let behind = body.monotonic_ms.saturating_add(CALL_DEADLINE_MS) < node.monotonic_max_ms;
@@ -389,7 +395,7 @@ impl Application {
         self.state.nodes.entry(node.to_owned()).or_default().restored = true;
         for state in self.state.entitlements.values_mut() {
             if let Some(ledger) = state.ledgers.get_mut(node) {
-                ledger.adopt = true;
+                (ledger.adopt, state.set_back) = (true, true);
             }
         }
     }

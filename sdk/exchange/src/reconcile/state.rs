@@ -160,6 +160,9 @@ pub(super) struct EntitlementState {
     /// The batch's newest certificate revocation list: its number, and how many it lists.
     pub(super) crl: (u64, u64),
     pub(super) reserved_in_bundle: u64,
+    /// True once a restore set the site back: it may have forgotten what it did with it since the
+    /// backup, and nothing is drawn of it any more.
+    pub(super) set_back: bool,
     pub(super) ledgers: BTreeMap<String, NodeLedger>,
 }
 

@@ -64,7 +64,7 @@ impl Application {
             None => self.draw(&case, world)?,
         };
         self.judge_identity(&case, &record);
-        self.judge_station(&case, &record);
+        self.judge_station(&case, &mut record, set_back);
         self.judge_change(&case, &mut record, world)?;
         record.update(&case, incarnation, to);
         match set_back && from != Some(to) {
@@ -76,13 +76,14 @@ impl Application {
 
     /// True if what headquarters knows of a unit comes from a ledger that a restore replaced: the
     /// site may have it as it was before.
-    fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
+    pub(super) fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
         let node = self.state.nodes.get(node);
         node.is_some_and(|node| node.restored && before.incarnation != node.incarnation)
     }
 
     /// A restored site does to a unit what can't be done to it any more, as far as headquarters
-    /// knows, which has rows that came after the backup, and keeps what they say.
+    /// knows, which has rows that came after the backup, and keeps what they say. People approved
+    /// the restore, and should know of it.
     fn judge_set_back(&mut self, place: Place<'_>, row: &Row, event: &UnitEvent, known: UnitState) {
         let (unit, change) = (event.unit, event.change);
         let to = match change {
@@ -97,7 +98,7 @@ impl Application {
             self.findings.note(FindingKind::Restore, place, text);
         } else {
             let text = format!("unit {unit} was {known:?} before the restore, and now {change:?}");
-            self.findings.hold(FindingKind::Restore, place, text);
+            self.findings.note(FindingKind::Restore, place, text);
         }
         match to {
             Some(to) => self.move_from_backup(place, row, to),
@@ -197,7 +198,7 @@ impl Application {
 
     /// A unit is worked on by the station that drew it, or to which an operator handed it over.
     /// Other people than stations may end it.
-    fn judge_station(&mut self, case: &Case<'_>, record: &UnitRecord) {
+    fn judge_station(&mut self, case: &Case<'_>, record: &mut UnitRecord, set_back: bool) {
         let event = case.event;
         let principal = &case.row.body.principal;
         let own = *principal == record.station;
@@ -209,11 +210,17 @@ impl Application {
             UnitChange::Issued | UnitChange::Released if !own => {
                 "another station than the unit's, without a hand-over"
             }
-            _ if principal.contains("/station/") && !own => {
+            _ if is_station(principal) && !own => {
                 "another station than the unit's, without a hand-over"
             }
             _ => return,
         };
+        if set_back && !own {
+            // The restore has forgotten that the unit was handed over.
+            principal.clone_into(&mut record.station);
+            let text = "the station that had the unit at the backup";
+            return self.findings.note(FindingKind::Restore, case.place, text);
+        }
         self.findings.breach(FindingKind::Station, case.place, text);
     }
 
@@ -382,6 +389,10 @@ impl Application {
         let approved = node.is_approved(case.row, "scrap");
         let state = self.entitlement(case);
         state.scrapped += 1;
+        if let Some(counters) = case.row.counters.filter(|_| state.set_back) {
+            // The site counts from its backup on.
+            state.scrapped = counters.scrapped;
+        }
         if state.scrapped > case.grant.terms.scrap_allowance && !approved {
             let text = "more scrap than allowed, without approval";
             self.findings.breach(FindingKind::Scrap, case.place, text);
@@ -470,6 +481,11 @@ impl UnitRecord {
             self.certificate_serial.clone_from(&event.certificate_serial);
         }
     }
+}
+
+/// True for a tester program's SPIFFE URI: `spiffe://<organisation>/<cluster>/station/<name>`.
+fn is_station(principal: &str) -> bool {
+    principal.rsplit('/').nth(1) == Some("station")
 }
 
 /// True if the register already knows this row.

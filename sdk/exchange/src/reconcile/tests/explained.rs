@@ -4,7 +4,9 @@ use crate::{
     checkpoint::Position,
     grant::Grant,
     message::HeadRef,
-    reconcile::{FindingKind, LostHead, NOTES_MAX, Outcome, Severity, Verdict, tests::site::*},
+    reconcile::{
+        FindingKind, LostHead, NOTES_MAX, Outcome, Report, Severity, Verdict, tests::site::*,
+    },
     row::{Event, Row, Started},
     unit::{UnitChange, UnitState},
 };
@@ -104,11 +106,15 @@ fn units_are_written_off_by_a_restore_alone() {
 
 /// The site as a restore by ceremony begins it anew, with the counters of the backup.
 fn restored(backup: &Site) -> Site {
+    restored_as(backup, 2)
+}
+
+fn restored_as(backup: &Site, incarnation: u64) -> Site {
     let Position { sequence, hash } = backup.head();
     let head = HeadRef { node: backup.node.clone(), incarnation: 1, sequence, hash };
     let mut site = backup.clone();
     site.rows.clear();
-    (site.incarnation, site.boot) = (2, backup.boot + 1);
+    (site.incarnation, site.boot) = (incarnation, backup.boot + 1);
     let started = Started { replaces: Some(head.clone()), ..site.started() };
     site.call(vec![(Event::Started(started), None)]);
     site.call(vec![(Event::Restored { epoch: 2, backup: head }, None)]);
@@ -117,16 +123,14 @@ fn restored(backup: &Site) -> Site {
 
 /// Headquarters knows what came after the backup, and the site does not.
 #[test]
-fn r5_what_ended_after_the_backup_may_end_again_and_anything_else_is_held() {
+fn r5_what_ended_after_the_backup_may_end_again_and_be_given_again() {
     let cases = [
-        // Never heard of the scrap.
-        (true, UnitChange::Scrapped, Verdict::CleanWithNotes),
-        (true, UnitChange::Released, Verdict::Hold),
-        // Headquarters itself has not heard of it either.
-        (false, UnitChange::Scrapped, Verdict::CleanWithNotes),
-        (false, UnitChange::Released, Verdict::CleanWithNotes),
+        (UnitChange::Scrapped, true),
+        (UnitChange::Released, true),
+        (UnitChange::Scrapped, false),
+        (UnitChange::Released, false),
     ];
-    for (reported, change, verdict) in cases {
+    for (change, reported) in cases {
         let (grant, mut site) = issued();
         site.confirm(&grant, 0, "a");
         let mut back = restored(&site);
@@ -139,10 +143,81 @@ fn r5_what_ended_after_the_backup_may_end_again_and_anything_else_is_held() {
         let event = back.change(&grant, 0, "a", change, CONFIRMED);
         back.call(vec![(event, Some(&grant.entitlement))]);
         let report = hq.reconcile(SHENZHEN, &back.bundle(0)).report;
-        let case = format!("{reported} {change:?}: {:?}", report.findings);
-        assert!(report.findings.iter().all(|one| one.kind == FindingKind::Restore), "{case}");
-        assert_eq!(report.verdict, verdict, "{case}");
+        let notes = report.findings.iter().filter(|one| one.kind == FindingKind::Restore);
+        assert_eq!(notes.count(), 1 + usize::from(reported), "{change:?}: {:?}", report.findings);
+        assert_eq!(report.verdict, Verdict::CleanWithNotes, "{change:?}: {:?}", report.findings);
     }
+}
+
+/// Whatever the site forgot is told, and an honest site is not a breach for ever.
+#[test]
+fn r5_what_a_restored_site_has_forgotten_is_noted() {
+    let mut grants = [grant(1, SHENZHEN), grant(2, SHENZHEN), grant(3, SHENZHEN)];
+    grants[0].terms.scrap_allowance = 2;
+    let mut site = Site::new(SHENZHEN);
+    site.import(&grants[0]);
+    site.produce(&grants[0], 5);
+    let mut backup = site.clone();
+    let first = &grants[0];
+    // After the backup: a hand-over, two devices scrapped, another device, another entitlement.
+    hand_over(&mut site, first, 0, "t2");
+    for unit in [1, 2] {
+        let subject = format!("1-{unit}");
+        let event = site.change(first, unit, &subject, UnitChange::Scrapped, CONFIRMED);
+        site.call(vec![(event, Some(&first.entitlement))]);
+    }
+    site.import(&grants[1]);
+    site.now_ms += 60_000;
+    site.provision(first, "forgotten");
+    let mut hq = Headquarters::with(&grants);
+    let report = hq.reconcile(SHENZHEN, &site.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::Clean, "{:?}", report.findings);
+
+    backup.now_ms = site.now_ms + 60_000;
+    let mut back = restored(&backup);
+    let event = back.change(first, 0, "1-0", UnitChange::Released, CONFIRMED);
+    back.call(vec![(event, Some(&first.entitlement))]);
+    for unit in [3, 4] {
+        let subject = format!("1-{unit}");
+        let event = back.change(first, unit, &subject, UnitChange::Scrapped, CONFIRMED);
+        back.call(vec![(event, Some(&first.entitlement))]);
+    }
+    back.import(&grants[2]);
+    back.provision(&grants[2], "forgotten");
+    let report = hq.reconcile(SHENZHEN, &back.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
+    assert!(report.findings.iter().all(|one| one.kind == FindingKind::Restore));
+    // By ceremony; another station; subject and key of the device that was forgotten.
+    assert_eq!(report.findings.len(), 4, "{:?}", report.findings);
+
+    // Beyond what the terms allow it is a breach as ever.
+    let event = back.change(first, 0, "1-0", UnitChange::Scrapped, CONFIRMED);
+    let held = back.head().sequence;
+    back.call(vec![(event, Some(&first.entitlement))]);
+    let report = hq.reconcile(SHENZHEN, &back.bundle(held)).report;
+    assert_eq!(found_kinds(&report), [FindingKind::Scrap]);
+}
+
+/// A second restore from the same backup names a ledger that the first one has replaced.
+#[test]
+fn r5_a_backup_can_be_restored_twice() {
+    let (grant, mut site) = issued();
+    site.now_ms += 7_200_000;
+    site.confirm(&grant, 0, "a");
+    let mut hq = Headquarters::with(std::slice::from_ref(&grant));
+    hq.reconcile(SHENZHEN, &site.bundle(0));
+    // The machine's clock was set back, or has not been told how long it was off.
+    site.now_ms -= 3_600_000;
+    let first = restored(&site);
+    let report = hq.reconcile(SHENZHEN, &first.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
+    let second = restored_as(&site, 3);
+    let report = hq.reconcile(SHENZHEN, &second.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
+}
+
+fn found_kinds(report: &Report) -> Vec<FindingKind> {
+    report.findings.iter().map(|one| one.kind).collect()
 }
 
 #[test]
