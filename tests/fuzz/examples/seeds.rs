@@ -17,10 +17,11 @@ use mintmark_exchange::proposal::{EntitlementBody, GrantProposal, ReceiptMessage
 use mintmark_exchange::receipt::{Holding, ReceiptBody};
 use mintmark_exchange::reconcile::Verdict;
 use mintmark_fuzz::calls::{ENTITLEMENT, Factory, METHODS, order};
-use mintmark_fuzz::join;
+use mintmark_fuzz::{backup_secret, join};
 use mintmark_plugin_device_key::proto as line;
 use mintmark_plugin_entitlement::proto as office;
 use mintmark_sdk_testing::Device;
+use mintmark_store::BackupWriter;
 use prost::Message;
 
 /// What is left of a message after its head.
@@ -36,6 +37,8 @@ fn main() -> std::io::Result<()> {
     seeds.certificates(&day)?;
     seeds.calls(&factory)?;
     seeds.key_file(&factory)?;
+    seeds.proof(&factory)?;
+    seeds.backup(&factory)?;
     seeds.components()
 }
 
@@ -254,6 +257,29 @@ impl Seeds {
         Ok(())
     }
 
+    /// A device of the day, once the bundle with its row has its receipt, and before.
+    fn proof(&self, factory: &Factory) -> std::io::Result<()> {
+        let prove = |subject: &str| {
+            let proof = factory.site.custody().prove(&factory.entitlement, subject);
+            futures_executor::block_on(proof).expect("a bundle has it")
+        };
+        self.write("proof", "first", &prove("SN:1"))?;
+        self.write("proof", "last", &prove("SN:3"))
+    }
+
+    /// The site's store, as its backup.
+    fn backup(&self, factory: &Factory) -> std::io::Result<()> {
+        use futures_executor::block_on;
+        let store = &factory.site.hardware().store;
+        let snapshot = block_on(store.snapshot()).expect("the store is there");
+        let mut writer = BackupWriter::new(snapshot, &[1; 16], &backup_secret());
+        let mut backup = Vec::new();
+        while let Some(piece) = block_on(writer.next_piece()).expect("it can be read") {
+            backup.extend_from_slice(&piece);
+        }
+        self.write("backup", "site", &backup)
+    }
+
     /// A file of two chunks, as headquarters seals it.
     fn key_file(&self, factory: &Factory) -> std::io::Result<()> {
         let chunk = |bytes| SealedKeys { encapsulated: vec![1; 32], ciphertext: vec![2; bytes] };
@@ -338,6 +364,8 @@ fn directive(grant: &Grant) -> Directive {
         exporter: grant.exporter.clone(),
         recipient: grant.recipient.clone(),
         entitlement: grant.entitlement.clone(),
+        number: 1,
+        batch_ca: None,
         change: Change::Extend { units: 5, not_after: Some(7) },
         id: [8; 16],
         made_at: 9,

@@ -33,6 +33,7 @@ pub struct Error;
 
 use std::fmt::Debug;
 
+use mintmark_crypto::Secret;
 use mintmark_exchange::canonical;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -49,6 +50,11 @@ where
     assert_eq!(encoded, bytes, "two encodings of {value:?}");
     assert_eq!(canonical::decode(&encoded, bytes_max).as_ref(), Ok(&value));
     Some(value)
+}
+
+/// The secret of the platform whose backups are read.
+pub fn backup_secret() -> Secret<32> {
+    Secret::from_bytes(&[7; 32])
 }
 
 /// Cuts bytes into parts, each after its length of two bytes: how a target that wants several files
