@@ -106,7 +106,7 @@ impl Custody {
     /// # Errors
     ///
     /// `NOT_FOUND` for a key that is none of the host's; `INVALID_ARGUMENT` for none at all;
-    /// `WRONG_STATE` where too many of the same holder still open.
+    /// `WRONG_STATE` where too many of the same holder still open; `CLOCK_SUSPECT`.
     pub async fn rotate_keys(
         &self,
         session: Session,
@@ -159,6 +159,11 @@ impl Call {
 
     /// New keys and certificates in the place of the present ones.
     async fn rotate(&mut self, present: &Present) -> Result<Retired, Refusal> {
+        if self.began.suspect {
+            let detail = "The clock is suspect, so nobody knows until when the old keys must open. \
+                          Correct it, or acknowledge it with `mintmark clock`, and rotate then.";
+            return Err(Refusal::new(Reason::ClockSuspect, detail));
+        }
         let Present { holder, key, .. } = present;
         let sealed = match holder.kind {
             LeafKind::Plugin => self.renew_plugin(&holder.name).await?,
