@@ -24,12 +24,12 @@ pub(crate) struct Place {
 impl Custody {
     /// Lets a new epoch of the stream to `site` be opened by the site's next bundle: headquarters
     /// was restored, and does not know what it had sent, or the site was, and lacks messages that
-    /// it had acknowledged. Gives the epoch.
+    /// it had acknowledged, or the site could not use a grant that it took off the stream. Gives
+    /// the epoch.
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` at a site; `NOT_FOUND`; `WRONG_STATE` for a stream that goes on;
-    /// `APPROVAL_REQUIRED`.
+    /// `WRONG_STATE` at a site; `NOT_FOUND`; `APPROVAL_REQUIRED`.
     pub async fn open_stream(
         &self,
         session: Session,
@@ -51,10 +51,6 @@ impl Call {
         let site = self.peer_uri(site);
         let known: Option<StreamRecord> = self.read(&super::stream::stream_place(&site)).await?;
         let mut record = known.ok_or_else(|| Refusal::not_found("stream to that site"))?;
-        if !self.is_stale(&record) && !record.site_restored {
-            let detail = "The stream to the site goes on; there is nothing to open.";
-            return Err(Refusal::new(Reason::WrongState, detail));
-        }
         let epoch = epoch.unwrap_or_default().max(record.epoch + 1).max(self.first_epoch());
         self.require_approvals(&Act::OpenStream { site: site.clone(), epoch }).await?;
         record.approved = Some(epoch);
@@ -97,26 +93,32 @@ impl Call {
         known.map_or(Ok(()), |record| self.refuse_stale(&record))
     }
 
-    /// A site's checkpoint was receipted: what it has applied is kept no longer, and it may open
-    /// the stream's new epoch.
+    /// A site's newest checkpoint was receipted, in a bundle whose first ledger is `first`: what
+    /// the site has applied is kept no longer, and it may open the stream's new epoch.
     pub(crate) async fn acknowledged(
         &mut self,
         site: &str,
         checkpoint: &Checkpoint,
+        first: u64,
     ) -> Result<(), Refusal> {
         let applied =
             Place { epoch: checkpoint.applied_epoch, sequence: checkpoint.applied_sequence };
         let mut record = self.stream_record(site).await?;
-        if checkpoint.incarnation > record.site_incarnation {
-            record.site_restored |= record.site_incarnation > 0;
-            record.site_incarnation = checkpoint.incarnation;
-        }
+        // Of a site that reports for the first time the bundle tells whether it was restored.
+        let known = if record.site_incarnation == 0 { first } else { record.site_incarnation };
+        record.site_restored |= checkpoint.incarnation > known;
+        record.site_incarnation = record.site_incarnation.max(checkpoint.incarnation);
+        // What a restored site refuses, for it names rows that are lost, never arrives.
+        let behind = match record.site_restored {
+            true => None,
+            false => self.left_behind(site, applied).await?,
+        };
         let stale = self.is_stale(&record);
-        if stale || (record.site_restored && record.approved.is_some()) {
-            // What a restored site refuses, for it names rows that are lost, never arrives.
-            if !record.site_restored {
-                self.refuse_left_behind(site, applied).await?;
-            }
+        if let Some(place) = behind.filter(|_| stale) {
+            return Err(refuse_left_behind(place));
+        }
+        // A stream that goes on does so until the site has all that was sent in it.
+        if stale || (record.approved.is_some() && behind.is_none()) {
             record = self.opened_epoch(&record, applied.epoch)?;
             self.record(Event::StreamOpened { peer: site.to_owned(), epoch: record.epoch });
         }
@@ -133,15 +135,12 @@ impl Call {
         Ok(())
     }
 
-    /// What is on its way to a site cannot be taken any more once a new epoch begins.
-    async fn refuse_left_behind(&mut self, site: &str, applied: Place) -> Result<(), Refusal> {
+    /// What is on its way to a site: it cannot be taken any more once a new epoch begins.
+    async fn left_behind(&mut self, site: &str, applied: Place) -> Result<Option<Place>, Refusal> {
         let range = Range::all(tables::OUTBOX, tables::prefix(site, b""));
         let found = self.view.peek_range(&range).await?;
         let mut places = found.iter().filter_map(|(key, _)| place_of(key));
-        let Some((_, place)) = places.find(|(_, place)| *place > applied) else { return Ok(()) };
-        let detail = "The site has not taken all messages that were sent to it before; import what \
-                      `outbox list` shows there, then ingest the site's next bundle.";
-        Err(Refusal::new(Reason::WrongState, detail).with("sequence", place.sequence.to_string()))
+        Ok(places.find(|(_, place)| *place > applied).map(|(_, place)| place))
     }
 
     fn opened_epoch(&self, record: &StreamRecord, applied: u64) -> Result<StreamRecord, Refusal> {
@@ -193,6 +192,12 @@ impl Call {
         );
         Ok(())
     }
+}
+
+fn refuse_left_behind(place: Place) -> Refusal {
+    let detail = "The site has not taken all messages that were sent to it before; import what \
+                  `outbox list` shows there, then ingest the site's next bundle.";
+    Refusal::new(Reason::WrongState, detail).with("sequence", place.sequence.to_string())
 }
 
 fn outbox_place(site: &str, place: Place) -> Key {

@@ -12,9 +12,11 @@ use crate::output::Page;
 /// What to do with streams.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// After headquarters or the site was restored from a backup: let the site's next bundle,
-    /// which shows what the site holds, open a new epoch of the stream to it. What is on its way
-    /// has to be imported at the site before. Needs approvals.
+    /// After headquarters or the site was restored from a backup, or where the site could not use
+    /// a grant that it took off the stream: let the site's next bundle, which shows what the site
+    /// holds, open a new epoch of the stream to it. What is on its way has to be imported at the
+    /// site before; what was sent and never arrived is no debt of the site's afterwards. Needs
+    /// approvals.
     Open {
         /// The site: `site/<name>` or its SPIFFE URI.
         site: String,

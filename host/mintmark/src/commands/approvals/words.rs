@@ -54,7 +54,10 @@ pub(super) fn sentence(act: &Act) -> String {
             format!("let {words} approve from now on, as version {version} of the list")
         }
         Act::OpenStream { site, epoch } => {
-            format!("begin the stream of messages to {site} anew, in epoch {epoch}")
+            format!(
+                "begin the stream of messages to {site} anew, in epoch {epoch}, and await no \
+                 report of what was sent before and never arrived"
+            )
         }
         Act::ReplaceIdentity { cluster, fingerprint } => {
             format!("take the identity {} for {cluster}, with other keys", digest(fingerprint))
