@@ -165,9 +165,11 @@ impl Call {
     }
 }
 
-/// A leaf's window: from a little before now, for clocks that differ, and within its issuer's.
+/// So much before it is issued a certificate begins, for clocks that differ.
+pub(crate) const SKEW_MS: u64 = 5 * 60_000;
+
+/// A leaf's window: from a little before now, and within its issuer's.
 pub(crate) fn leaf_validity(issuer: &[u8], now_ms: u64, days: u32) -> Result<Validity, Refusal> {
-    const SKEW_MS: u64 = 5 * 60_000;
     let unusable =
         |_| Refusal::new(Reason::Unavailable, "The cluster CA's certificate is unusable.");
     let issuer = mintmark_pki::Certificate::parse(issuer).map_err(unusable)?.validity();

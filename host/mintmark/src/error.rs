@@ -163,7 +163,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::RateLimited | Reason::Conflict => "Repeat it after the time that the host names.",
         Reason::NotYetValid => "Wait until the entitlement's window begins.",
         Reason::Expired | Reason::Closed | Reason::Revoked => {
-            "Nothing more is made under this entitlement; ask headquarters for another."
+            "Nothing more comes of it; ask headquarters for another."
         }
         Reason::ReceiptOverdue => {
             "Run `audit export` here, `audit ingest` at headquarters, `receipt import` here."

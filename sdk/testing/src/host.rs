@@ -84,6 +84,10 @@ impl TestHost {
         Self { cluster, hardware, clock, space, custody, plugins, approvers }
     }
 
+    pub(crate) fn path(&self) -> &ClusterPath {
+        &self.cluster
+    }
+
     /// The cluster's SPIFFE URI, such as `spiffe://acme/site/shenzhen`.
     pub fn uri(&self) -> String {
         self.cluster.to_string()

@@ -94,6 +94,20 @@ impl World {
         one.import_identity(&of_other).expect("a host of the same world is trusted");
     }
 
+    /// The key of a CA that the root certifies for a host's cluster beside the host's own, and its
+    /// certificate: what is forged with it is as authentic as what the host signs.
+    ///
+    /// # Panics
+    /// Never, for a host of this world.
+    pub fn second_ca(&self, host: &TestHost) -> (SigningKey, Vec<u8>) {
+        let cluster = host.path();
+        let key = SigningKey::generate(SignatureAlgorithm::EcdsaP256);
+        let csr = issue::cluster_csr(&key, cluster).expect("a cluster's name is one");
+        let validity = Validity::days(EPOCH_MS, 3_650).expect("the window is one");
+        let certificate = issue::sign_cluster(&self.root_key, &self.root, &csr, cluster, validity);
+        (key, certificate.expect("the root certifies the clusters of its organisation"))
+    }
+
     fn host(&self, role: ClusterRole, name: &str, hardware: Hardware) -> TestHost {
         let cluster = ClusterPath::new(ORGANIZATION, role, name).expect("a cluster has a name");
         let clock = TestClock::new(self.now_ms());

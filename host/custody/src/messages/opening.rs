@@ -23,6 +23,7 @@ use crate::host::untrusted;
 use crate::rotation::Holder;
 use crate::tables;
 use crate::types::{Digest, PeerIdentity};
+use crate::users::SKEW_MS;
 
 /// An authentic message, opened.
 pub struct OpenedMessage {
@@ -81,7 +82,7 @@ impl Call {
     ///
     /// `NOT_FOUND` for the file; `REPLAYED` for a message that was accepted before;
     /// `UNTRUSTED_MESSAGE`; `WRONG_SITE`, `WRONG_PLUGIN`, `KEY_RETIRED`, `UNSUPPORTED_VERSION`,
-    /// `OUT_OF_ORDER` for an authentic message that can not be taken.
+    /// `OUT_OF_ORDER`, `EXPIRED` for an authentic message that can not be taken.
     pub async fn open_message(
         &mut self,
         purpose: &str,
@@ -106,7 +107,11 @@ impl Call {
         if !again {
             self.check_stream(&sender, head.header(), &head.digest()).await?;
         }
-        // What nobody can open any more is passed over, or a stream would stand still at it.
+        // What is not opened any more is passed over, or a stream would stand still at it.
+        let key = match self.is_over_age(head.header()) {
+            true => key.and(Err(over_age())),
+            false => key,
+        };
         let body = match &key {
             Ok(key) => self.read_body((file, &record), &head, length as u64, key).await?,
             Err(_) => Vec::new(),
@@ -240,12 +245,22 @@ impl Call {
             .with("row", known.row))
     }
 
-    /// Chain, age, role and signature.
+    fn transit_ms(&self) -> u64 {
+        self.host.settings.max_transit_seconds.saturating_mul(1_000)
+    }
+
+    /// Whether a message travelled longer than a transit may take.
+    fn is_over_age(&self, header: &Header) -> bool {
+        self.now_ms().saturating_sub(header.made_at) > self.transit_ms()
+    }
+
+    /// Chain, age, role and signature. A message of the stream that is too old is looked at
+    /// nevertheless: if it is the next one, it is passed over.
     fn verify_head(&self, head: &MessageHead, purpose: Purpose) -> Result<VerifiedChain, Refusal> {
         let header = head.header();
-        let age = self.now_ms().abs_diff(header.made_at);
-        if age > self.host.settings.max_transit_seconds.saturating_mul(1_000) {
-            tracing::warn!(age, "a message is older, or newer, than a transit may take");
+        let ahead = header.made_at.saturating_sub(self.now_ms()) > self.transit_ms();
+        if ahead || (header.host.stream.is_none() && self.is_over_age(header)) {
+            tracing::warn!(ahead, "a message is older, or newer, than a transit may take");
             return Err(untrusted());
         }
         let root = &self.host.identity.root;
@@ -291,20 +306,22 @@ impl Call {
         Ok(PeerIdentity { cluster, plugin, measurement, hardware_model })
     }
 
-    /// A key that the sender has replaced signs nothing that was made later. Of two certificates
-    /// of a cluster's CA for one plugin the newer rules.
+    /// A key that the sender has replaced signs nothing that was made later. Another key than the
+    /// one that the sender named last is good only if its certificate is newer, and was not issued
+    /// before the sender named that one: people may have taken back an older key.
     async fn refuse_replaced_key(
         &mut self,
         chain: &VerifiedChain,
         header: &Header,
     ) -> Result<(), Refusal> {
         let peer = self.peer_record(&chain.id().cluster().to_string()).await?;
-        let Some(peer) = peer.filter(|peer| header.made_at > peer.made_at) else { return Ok(()) };
+        let Some(peer) = peer.filter(|peer| header.made_at >= peer.made_at) else { return Ok(()) };
         let known = peer.plugins.iter().find(|known| known.name == chain.name());
         let known = known.and_then(|known| Certificate::parse(known.signing.first()?).ok());
-        let replaced = known.is_some_and(|known| {
-            known.public_key_info() != chain.public_key_info()
-                && issued(&known) > issued(chain.certificate())
+        let other = known.filter(|known| known.public_key_info() != chain.public_key_info());
+        let replaced = other.is_some_and(|known| {
+            let certificate = chain.certificate();
+            issued(&known) > issued(certificate) || issued_by(certificate) < peer.made_at
         });
         if !replaced {
             return Ok(());
@@ -356,6 +373,18 @@ fn decrypt_body(head: &MessageHead, bytes: &[u8], key: &RecipientKey) -> Result<
 fn issued(certificate: &Certificate) -> (u64, u64) {
     let validity = certificate.validity();
     (validity.not_before_ms(), validity.not_after_ms())
+}
+
+/// When a certificate was issued, at the latest: it begins a little earlier, in whole seconds.
+fn issued_by(certificate: &Certificate) -> u64 {
+    certificate.validity().not_before_ms().saturating_add(SKEW_MS + 999)
+}
+
+fn over_age() -> Refusal {
+    let detail = "The message travelled longer than any may. It was taken off headquarters' \
+                  stream unopened, and nothing of it is done; have headquarters send anew what it \
+                  was about.";
+    Refusal::new(Reason::Expired, detail)
 }
 
 fn opened_event(message: &OpenedMessage, sequence: Option<u64>) -> Event {

@@ -63,12 +63,18 @@ impl Call {
             (Some(stream), purpose) if is_headquarters(purpose) => stream,
             _ => return Err(untrusted()),
         };
+        // A host writes both from one reading of its clock. Who has a key that was replaced can
+        // date a message back; the site must not hear another time from it.
+        if stream.sent_at != header.made_at {
+            tracing::warn!("a message is dated twice");
+            return Err(untrusted());
+        }
         let last = self.stream_record(&sender.cluster).await?;
         let expected = last.sequence + 1;
         let follows = stream.epoch == last.epoch
             && stream.sequence == expected
             && stream.previous == last.digest;
-        // Headquarters was restored, and begins again.
+        // Headquarters begins again: it was restored, or this site was.
         let begins =
             stream.epoch > last.epoch && stream.sequence == 1 && stream.previous == [0; 32];
         if !follows && !begins {

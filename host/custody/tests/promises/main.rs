@@ -30,6 +30,7 @@ mod rotations;
 mod slow;
 mod standing;
 mod storage;
+mod streams;
 mod time;
 mod units;
 mod verified;

@@ -232,13 +232,12 @@ fn a_message_for_one_purpose_is_none_for_another() {
 }
 
 #[test]
-fn p13_a_message_that_travelled_too_long_is_refused() {
+fn p13_a_bundle_that_travelled_too_long_is_refused() {
     let bench = Bench::new();
-    let mut order = bench.order("po-1", 10);
-    order.terms.not_after += 400 * 86_400_000;
-    let file = bench.granted(&order);
+    let file = bench.bundle();
     bench.world.pass_ms(181 * 86_400_000);
-    assert_eq!(import(&bench.site, &file).unwrap_err().reason, "UNTRUSTED_MESSAGE");
+    let refused = Office::acknowledge(&bench.hq, &file).unwrap_err();
+    assert_eq!(refused.reason, "UNTRUSTED_MESSAGE");
 }
 
 #[test]

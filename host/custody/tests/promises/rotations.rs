@@ -31,22 +31,25 @@ fn keys(host: &TestHost) -> Vec<HostKey> {
 }
 
 /// The digests of the present keys whose name has this in it.
-fn present(host: &TestHost, of: &str) -> Vec<[u8; 32]> {
+pub(crate) fn present(host: &TestHost, of: &str) -> Vec<[u8; 32]> {
     let keys = keys(host).into_iter();
     keys.filter(|key| key.retired.is_none() && key.name.contains(of)).map(|key| key.key).collect()
 }
 
-fn try_rotate<P: Package>(host: &TestHost, keys: &[[u8; 32]]) -> Result<Vec<HostKey>, Refusal> {
+pub(crate) fn try_rotate<P: Package>(
+    host: &TestHost,
+    keys: &[[u8; 32]],
+) -> Result<Vec<HostKey>, Refusal> {
     block_on(host.custody().rotate_keys(admin::<P>(host), keys))
 }
 
 /// Replaces the keys whose name has this in it.
-fn rotate<P: Package>(host: &TestHost, of: &str) -> Vec<HostKey> {
+pub(crate) fn rotate<P: Package>(host: &TestHost, of: &str) -> Vec<HostKey> {
     try_rotate::<P>(host, &present(host, of)).unwrap()
 }
 
 /// The other side takes the host's identity, and is asked for approvals.
-fn announce(host: &TestHost, to: &TestHost) {
+pub(crate) fn announce(host: &TestHost, to: &TestHost) {
     let identity = host.export_identity();
     let refused = to.import_identity(&identity).unwrap_err();
     assert_eq!(refused.reason, "APPROVAL_REQUIRED");
@@ -62,7 +65,7 @@ fn order(bench: &Bench, number: &str) -> GrantProposal {
     order
 }
 
-fn header(file: &[u8]) -> Header {
+pub(crate) fn header(file: &[u8]) -> Header {
     MessageHead::parse(file).unwrap().0.header().clone()
 }
 
