@@ -284,6 +284,7 @@ fn ends_or_reports(event: &Event) -> bool {
                 | UnitChange::Confirmed
                 | UnitChange::AttemptFailed
                 | UnitChange::Failed
+                | UnitChange::KeyLost
                 | UnitChange::Scrapped
                 | UnitChange::Returned
         ),

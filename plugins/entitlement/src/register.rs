@@ -192,6 +192,7 @@ mod tests {
             node: "n1".to_owned(),
             incarnation: 1,
             row: 7,
+            drawn: (1, 7),
             time_ms: 1,
             subject: "SN:1".to_owned(),
             serial: None,

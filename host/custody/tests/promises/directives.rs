@@ -82,6 +82,14 @@ pub(crate) fn under_way(bench: &Bench, entitlement: &str) -> Call {
     })
 }
 
+/// The rerun of a draw that knew nothing of a revocation.
+async fn overtaken(bench: &Bench, call: Call) -> Call {
+    let Err(CommitFailure::Conflict(carry)) = call.commit().await else {
+        panic!("the draw knew nothing of the revocation");
+    };
+    bench.call_as("line-4", Some(carry)).await
+}
+
 #[test]
 fn r16_a_draw_under_way_is_not_committed_after_a_revocation() {
     let bench = Bench::new();
@@ -90,10 +98,7 @@ fn r16_a_draw_under_way_is_not_committed_after_a_revocation() {
     let call = under_way(&bench, &entitlement);
     import_directive(&bench.site, &file).unwrap();
     block_on(async {
-        let Err(CommitFailure::Conflict(carry)) = call.commit().await else {
-            panic!("the draw knew nothing of the revocation");
-        };
-        let mut rerun = bench.call_as("line-4", Some(carry)).await;
+        let mut rerun = overtaken(&bench, call).await;
         let refusal = draw(&mut rerun, &entitlement, "SN:1").await.err().unwrap();
         assert_eq!(refusal.reason, Reason::Revoked);
         rerun.abort(refusal.reason).await;
@@ -109,10 +114,7 @@ fn r16_a_rerun_that_asks_for_its_unit_by_another_way_gets_nothing_after_a_revoca
     let call = under_way(&bench, &entitlement);
     import_directive(&bench.site, &file).unwrap();
     block_on(async {
-        let Err(CommitFailure::Conflict(carry)) = call.commit().await else {
-            panic!("the draw knew nothing of the revocation");
-        };
-        let mut rerun = bench.call_as("line-4", Some(carry)).await;
+        let mut rerun = overtaken(&bench, call).await;
         let allotment = rerun.open_allotment(&entitlement).await.unwrap();
         let refusal = rerun.find_unit(&allotment, "SN:1").await.err().unwrap();
         assert_eq!(refusal.reason, Reason::Revoked);

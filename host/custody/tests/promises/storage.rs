@@ -112,11 +112,12 @@ fn s4_below_the_mark_nothing_new_is_made_and_what_is_there_is_ended_and_reported
     confirm(&bench, &entitlement, "SN:1").unwrap();
     fail(&bench, &entitlement, "SN:2").unwrap();
     scrap(&bench, &entitlement, "SN:3").unwrap();
+    crate::life::fail(&bench, crate::life::MEI, (&entitlement, "SN:6"), Failure::KeyLost).unwrap();
     bench.receipt();
     assert!(refusals_on_record(&bench) >= 4, "a bundle takes them along");
     assert!(!pieces(&bench).is_empty());
     let ended = bench.counters(&entitlement);
-    assert_eq!((ended.confirmed, ended.failed, ended.scrapped), (1, 1, 1));
+    assert_eq!((ended.confirmed, ended.failed, ended.scrapped), (1, 2, 1));
 
     // There is room again, and nobody starts the host again.
     assert_eq!(free(&bench, 2 * mark()).state, StorageState::Ample);

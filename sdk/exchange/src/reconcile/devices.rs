@@ -35,7 +35,7 @@ impl Application {
             // The restored store has forgotten the device, which has two identities now.
             Some(other)
                 if other.site == self.site
-                    && self.is_set_back(case.place.node, &other)
+                    && self.is_forgotten(case.place.node, other.drawn)
                     && !matches!(index, Index::Certificate(_)) =>
             {
                 let text = format!("{text}, which the restored site has forgotten");

@@ -17,7 +17,7 @@ use crate::{
         report::{Findings, Histogram, Notes, Place},
         state::SiteState,
     },
-    row::{CALL_DEADLINE_MS, Event, Row},
+    row::{CALL_DEADLINE_MS, Event, Row, Started},
     verify::Verify,
 };
 
@@ -158,7 +158,7 @@ impl Application {
         let place = Place { node, row: Some(row.sequence), entitlement: None };
         self.clock(place, row);
         match &row.body.event {
-            Event::Started(_) => self.started(node, row),
+            Event::Started(started) => self.started(node, row, started),
             Event::Restored { .. } => self.restored(node),
             Event::ClockAcknowledged { mark_before_ms, mark_after_ms } => {
                 self.acknowledged(place, row, *mark_before_ms, *mark_after_ms);
@@ -176,7 +176,7 @@ impl Application {
                 return self.unit(place.of(&event.entitlement), row, event, world);
             }
             Event::HandedOver { entitlement, unit, station } => {
-                return self.handed_over(place.of(entitlement), *unit, station, world);
+                return self.handed_over(place.of(entitlement), row, *unit, station, world);
             }
             Event::Note { text } => self.notes.take(node, row, text),
             Event::ReceiptImported { exporter, heads, .. } if world.orders.restored => {
@@ -341,7 +341,7 @@ impl Application {
         }
     }
 
-    fn started(&mut self, node: &str, row: &Row) {
+    fn started(&mut self, node: &str, row: &Row, started: &Started) {
         let node = self.state.nodes.entry(node.to_owned()).or_default();
         node.served.started(row.body.monotonic_ms);
         node.boots = if row.sequence == 1 { 1 } else { node.boots + 1 };
@@ -350,6 +350,9 @@ impl Application {
         node.monotonic_max_ms = row.body.monotonic_ms;
         node.approved = None;
         if row.sequence == 1 {
+            // The first reading has compared it with what is held.
+            let replaces = started.replaces.as_ref();
+            node.replaces = replaces.map(|head| (head.incarnation, head.sequence));
             node.restored = false;
         }
     }

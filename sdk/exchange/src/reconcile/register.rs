@@ -86,6 +86,8 @@ pub struct UnitRecord {
     pub incarnation: u64,
     /// Its last row; rows up to it are known already.
     pub row: u64,
+    /// The ledger and the row by which it was drawn.
+    pub drawn: (u64, u64),
     /// Decision time of its last row.
     pub time_ms: u64,
     /// What it is spent on.

@@ -128,6 +128,8 @@ pub(super) struct NodeState {
     pub(super) approved: Option<([u8; 16], String)>,
     /// True once a restore said so: only then may units be written off.
     pub(super) restored: bool,
+    /// The ledger and row after which the present ledger goes on: the end of a backup.
+    pub(super) replaces: Option<(u64, u64)>,
 }
 
 impl NodeState {

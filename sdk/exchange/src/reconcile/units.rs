@@ -46,7 +46,17 @@ impl Application {
         }
         let from = before.as_ref().map(|before| before.state);
         let Some(to) = UnitState::after(from, event.change) else {
-            if let Some(before) = before.filter(|before| self.is_set_back(place.node, before)) {
+            // A restored host draws nothing of what it may have forgotten, and certifies nothing.
+            let releases = matches!(
+                event.change,
+                UnitChange::Reserved | UnitChange::Issued | UnitChange::Recertified
+            );
+            let set_back = |before: &UnitRecord| self.is_set_back(place.node, before);
+            if let Some(before) = before.filter(|before| !releases && set_back(before)) {
+                let case = Case { place, row, event, grant, unit, from };
+                self.judge_plugin(&case);
+                self.judge_written_off(&case);
+                self.judge_identity(&case, &before);
                 self.judge_set_back(place, row, event, before.state);
                 return Ok(());
             }
@@ -74,11 +84,18 @@ impl Application {
         world.register.put_unit(&case.unit, &record)
     }
 
-    /// True if what headquarters knows of a unit comes from a ledger that a restore replaced: the
-    /// site may have it as it was before.
-    pub(super) fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
-        let node = self.state.nodes.get(node);
-        node.is_some_and(|node| node.restored && before.incarnation != node.incarnation)
+    /// True if what headquarters knows of a unit came after the backup of which the site was
+    /// restored: the site has it as it was before.
+    fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
+        self.is_forgotten(node, (before.incarnation, before.row))
+    }
+
+    /// True for a row of an earlier ledger, past the end at which a restore replaced it.
+    pub(super) fn is_forgotten(&self, node: &str, (incarnation, row): (u64, u64)) -> bool {
+        self.state.nodes.get(node).is_some_and(|node| {
+            let after = node.replaces.is_some_and(|backup| (incarnation, row) > backup);
+            node.restored && incarnation < node.incarnation && after
+        })
     }
 
     /// A restored site does to a unit what can't be done to it any more, as far as headquarters
@@ -228,6 +245,7 @@ impl Application {
     pub(super) fn handed_over(
         &mut self,
         place: Place<'_>,
+        row: &Row,
         unit: u64,
         station: &str,
         world: &mut World<'_>,
@@ -241,6 +259,9 @@ impl Application {
             return Ok(());
         };
         station.clone_into(&mut record.station);
+        place.node.clone_into(&mut record.node);
+        record.incarnation = self.state.nodes.get(place.node).map_or(0, |node| node.incarnation);
+        record.row = row.sequence;
         world.register.put_unit(&unit, &record)
     }
 
@@ -454,6 +475,7 @@ impl UnitRecord {
             node: case.place.node.to_owned(),
             incarnation: 0,
             row: 0,
+            drawn: (0, 0),
             time_ms: 0,
             subject: case.event.subject.clone(),
             serial: case.event.serial.clone(),
@@ -473,6 +495,9 @@ impl UnitRecord {
         self.state = to;
         self.incarnation = incarnation;
         case.place.node.clone_into(&mut self.node);
+        if case.from.is_none() {
+            self.drawn = (incarnation, case.row.sequence);
+        }
         self.row = case.row.sequence;
         self.time_ms = case.row.body.time_ms;
         self.key_hash = self.key_hash.or(event.key_hash);

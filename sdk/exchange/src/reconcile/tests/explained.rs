@@ -198,6 +198,53 @@ fn r5_what_a_restored_site_has_forgotten_is_noted() {
     assert_eq!(found_kinds(&report), [FindingKind::Scrap]);
 }
 
+/// A restore explains what came after the backup, and nothing else.
+#[test]
+fn r5_a_restore_is_no_excuse() {
+    type Lie = fn(&Grant, &mut Site);
+    let lies: [(Lie, FindingKind); 6] = [
+        // The unit goes to another device; also one that was drawn after the backup.
+        (|grant, site| tell(grant, site, "x", UnitChange::Issued, 0), FindingKind::Transition),
+        (|grant, site| tell(grant, site, "x", UnitChange::Issued, 2), FindingKind::Transition),
+        (|grant, site| tell(grant, site, "2", UnitChange::Recertified, 2), FindingKind::Transition),
+        // Another key is given than the unit's.
+        (|grant, site| tell(grant, site, "x", UnitChange::Released, 2), FindingKind::Transition),
+        // What ended before the backup has not been forgotten.
+        (|grant, site| tell(grant, site, "1", UnitChange::Scrapped, 1), FindingKind::Transition),
+        // Nor a device that was made before it.
+        (|grant, site| tell(grant, site, "0", UnitChange::Issued, 9), FindingKind::Duplicate),
+    ];
+    for (number, (lie, kind)) in lies.into_iter().enumerate() {
+        let grant = grant(1, SHENZHEN);
+        let mut site = Site::new(SHENZHEN);
+        site.import(&grant);
+        for subject in ["0", "1"] {
+            let unit = site.provision(&grant, subject);
+            site.confirm(&grant, unit, subject);
+        }
+        let event = site.change(&grant, 1, "1", UnitChange::Scrapped, CONFIRMED);
+        site.call(vec![(event, Some(&grant.entitlement))]);
+        let mut back = restored(&site);
+        site.provision(&grant, "2");
+        site.confirm(&grant, 2, "2");
+        let event = site.change(&grant, 2, "2", UnitChange::Scrapped, CONFIRMED);
+        site.call(vec![(event, Some(&grant.entitlement))]);
+        let mut hq = Headquarters::with(std::slice::from_ref(&grant));
+        assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(0)).report.verdict, Verdict::Clean);
+        back.now_ms = site.now_ms + 60_000;
+        lie(&grant, &mut back);
+        let report = hq.reconcile(SHENZHEN, &back.bundle(0)).report;
+        assert_eq!(report.verdict, Verdict::Breach, "lie {number}: {:?}", report.findings);
+        assert!(found_kinds(&report).contains(&kind), "lie {number}: {:?}", report.findings);
+    }
+}
+
+/// A row about a unit, whatever the unit was.
+fn tell(grant: &Grant, site: &mut Site, subject: &str, change: UnitChange, unit: u64) {
+    let event = Event::Unit(Box::new(unit_event(grant, unit, subject, change)));
+    site.call(vec![(event, Some(&grant.entitlement))]);
+}
+
 /// A second restore from the same backup names a ledger that the first one has replaced.
 #[test]
 fn r5_a_backup_can_be_restored_twice() {

@@ -2,6 +2,7 @@
 
 use crate::{
     canonical::sha256,
+    checkpoint::Position,
     directive::{Change, Directive},
     message::HeadRef,
     order,
@@ -326,12 +327,9 @@ fn a_restore_by_ceremony_is_clean_with_notes() {
     site.produce(&grant, 5);
     let mut hq = Headquarters::with(std::slice::from_ref(&grant));
     hq.reconcile(SHENZHEN, &site.bundle(0));
-    let head = HeadRef {
-        node: "n1".to_owned(),
-        incarnation: 1,
-        sequence: site.head().sequence,
-        hash: site.head().hash,
-    };
+    // The backup was made before the last row.
+    let Position { sequence, hash } = site.position(site.head().sequence - 1);
+    let head = HeadRef { node: "n1".to_owned(), incarnation: 1, sequence, hash };
 
     let mut restored = site.clone();
     restored.rows.clear();
