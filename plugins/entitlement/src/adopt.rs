@@ -29,7 +29,9 @@ fn adopt_grant(grant: &Grant, order: &[u8]) -> Result<proto::AdoptResponse, Stat
         let message = "another entitlement has its number; nothing changed";
         return Err(Status::wrong_state(message).with_fact("entitlement", other.id));
     }
-    catalog::add(&Entitlement::adopted(grant), order)?;
+    // The site has the message; what was asked for is not known any more, so that nothing under
+    // the same order number is a repetition of it.
+    catalog::add(&Entitlement::of(grant), order)?;
     Ok(proto::AdoptResponse { entitlement, directive: 0, known: false })
 }
 
@@ -44,30 +46,4 @@ fn adopt_directive(directive: &Directive, order: &[u8]) -> Result<proto::AdoptRe
         catalog::update(&entitlement)?;
     }
     Ok(proto::AdoptResponse { entitlement: entitlement.id, directive: directive.number, known })
-}
-
-impl Entitlement {
-    /// The site has the message; what was asked for is not known any more, so that nothing under
-    /// the same order number is a repetition of it.
-    fn adopted(grant: &Grant) -> Self {
-        Self {
-            id: grant.entitlement.clone(),
-            number: grant.number,
-            order: grant.order.clone(),
-            request: [0; 32],
-            site: grant.recipient.clone(),
-            product: grant.product.id.clone(),
-            file: String::new(),
-            sequence: 0,
-            total: grant.terms.total,
-            audit_units: grant.terms.audit_return.units,
-            audit_seconds: grant.terms.audit_return.seconds,
-            issued_at_ms: grant.issued_at,
-            not_before_ms: grant.terms.not_before,
-            not_after_ms: grant.terms.not_after,
-            changes: 0,
-            revoked: false,
-            closed: false,
-        }
-    }
 }

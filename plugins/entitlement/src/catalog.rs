@@ -41,6 +41,31 @@ pub(crate) struct Entitlement {
     pub(crate) closed: bool,
 }
 
+impl Entitlement {
+    /// What a grant says: nothing of a request, and nothing that carries it.
+    pub(crate) fn of(grant: &Grant) -> Self {
+        Self {
+            id: grant.entitlement.clone(),
+            number: grant.number,
+            order: grant.order.clone(),
+            request: [0; 32],
+            site: grant.recipient.clone(),
+            product: grant.product.id.clone(),
+            file: String::new(),
+            sequence: 0,
+            total: grant.terms.total,
+            audit_units: grant.terms.audit_return.units,
+            audit_seconds: grant.terms.audit_return.seconds,
+            issued_at_ms: grant.issued_at,
+            not_before_ms: grant.terms.not_before,
+            not_after_ms: grant.terms.not_after,
+            changes: 0,
+            revoked: false,
+            closed: false,
+        }
+    }
+}
+
 /// What the newest clean bundle said about an entitlement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastBundle {

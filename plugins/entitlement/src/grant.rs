@@ -37,7 +37,7 @@ pub(crate) fn create(order: &Order) -> Result<Entitlement, Status> {
         key_set: keys.key_set.as_ref(),
     })?;
     let sealed = seal(order, &site.cluster, &exported)?;
-    let entitlement = entry(order, site.cluster, request, &exported, sealed)?;
+    let entitlement = entry(request, &exported, sealed)?;
     catalog::add(&entitlement, &exported.grant)?;
     Ok(entitlement)
 }
@@ -89,31 +89,8 @@ fn seal(order: &Order, site: &str, exported: &Exported) -> Result<Sealed, Error>
     writer.finish()
 }
 
-fn entry(
-    order: &Order,
-    site: String,
-    request: Digest,
-    exported: &Exported,
-    sealed: Sealed,
-) -> Result<Entitlement, Error> {
+fn entry(request: Digest, exported: &Exported, sealed: Sealed) -> Result<Entitlement, Error> {
     let grant = catalog::read_grant(&exported.grant)?;
-    Ok(Entitlement {
-        id: exported.entitlement.clone(),
-        number: exported.number,
-        order: order.proposal.order.clone(),
-        request,
-        site,
-        product: grant.product.id,
-        file: sealed.file,
-        sequence: sealed.sequence.ok_or(Error::Malformed("the message's place in the stream"))?,
-        total: grant.terms.total,
-        audit_units: grant.terms.audit_return.units,
-        audit_seconds: grant.terms.audit_return.seconds,
-        issued_at_ms: grant.issued_at,
-        not_before_ms: grant.terms.not_before,
-        not_after_ms: grant.terms.not_after,
-        changes: 0,
-        revoked: false,
-        closed: false,
-    })
+    let sequence = sealed.sequence.ok_or(Error::Malformed("the message's place in the stream"))?;
+    Ok(Entitlement { request, file: sealed.file, sequence, ..Entitlement::of(&grant) })
 }
