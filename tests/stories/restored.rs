@@ -158,8 +158,10 @@ fn r15_a_site_without_an_entitlement_shows_that_it_holds_nothing() {
     let export = ["audit", "export", "--out", &nothing];
     assert_eq!(site.refused(&export), "WRONG_STATE", "nobody is there to report to");
     world.introduce(&site, &headquarters);
-    let (clean, receipt) = world.report((&headquarters, &site), "nothing-at-all");
-    assert_eq!(verdict(&clean), "clean", "{clean}");
-    site.done(&["receipt", "import", text(&receipt)]);
+    for name in ["nothing-at-all", "in-the-new-epoch"] {
+        let (clean, receipt) = world.report((&headquarters, &site), name);
+        assert_eq!(verdict(&clean), "clean", "{clean}");
+        site.done(&["receipt", "import", text(&receipt)]);
+    }
     world.entitle((&headquarters, &site), &Order::default());
 }

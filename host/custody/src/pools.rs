@@ -11,8 +11,8 @@ mod exporting;
 mod importing;
 mod loading;
 
-use mintmark_crypto::SecretBytes;
 use mintmark_crypto::sign::SignatureAlgorithm;
+use mintmark_crypto::{SecretBytes, random};
 use mintmark_exchange::row::Event;
 use mintmark_model::policy::ExportRule;
 use mintmark_model::{Counters, Reason, Refusal, UnitState};
@@ -87,8 +87,12 @@ impl PoolState {
 
 /// Chunks of a pool that are read at once.
 const PAGE: usize = 16;
-/// How far entitlement numbers jump when a store was restored: more than any backup can be behind.
-pub(crate) const NUMBERS_LOST: u32 = 1 << 20;
+/// How far numbers jump with each epoch of the store: more than any backup can be behind.
+const NUMBERS_LOST: u32 = 1 << 20;
+/// So many epochs are counted; other hardware is further away, by chance.
+const EPOCHS_COUNTED: u32 = 1 << 8;
+/// Among so many numbers a store on other hardware chooses where it goes on.
+const NUMBERS_ELSEWHERE: u32 = 1 << 29;
 
 impl Custody {
     /// The pools of headquarters, or the key files of a site, by name.
@@ -163,7 +167,7 @@ impl Call {
     ///
     /// `UNAVAILABLE` where the store fails.
     pub async fn write_off_exports(&mut self) -> Result<(), Refusal> {
-        write_off_exports(&mut self.view).await
+        write_off_exports(&mut self.view, 1).await
     }
 
     fn only_headquarters(&self) -> Result<(), Refusal> {
@@ -176,12 +180,14 @@ impl Call {
 
 /// What a restored headquarters must not do a second time. What the backup still has may have left
 /// since: nothing more is taken off its pools, no key that was made for a grant goes into one, and
-/// entitlement numbers go on where no earlier one can be.
+/// entitlement numbers go on where no earlier one can be: `epochs` is how many epochs the store is
+/// ahead of its backup, so that the same backup never gives the same numbers again.
 ///
 /// # Errors
 ///
 /// `UNAVAILABLE` where the store fails.
-pub(crate) async fn write_off_exports(view: &mut View) -> Result<(), Refusal> {
+pub(crate) async fn write_off_exports(view: &mut View, epochs: u64) -> Result<(), Refusal> {
+    let lost = numbers_lost(epochs);
     for (key, value) in view.scan(Range::all(tables::POOLS, Vec::new())).await? {
         let pool: PoolRecord = disk::read(&value)?;
         view.write(key, PoolRecord { suspect: true, ..pool });
@@ -196,7 +202,7 @@ pub(crate) async fn write_off_exports(view: &mut View) -> Result<(), Refusal> {
     }
     for (key, value) in view.scan(Range::all(tables::GRANTED, Vec::new())).await? {
         let granted: GrantedRecord = disk::read(&value)?;
-        let directives = granted.directives.saturating_add(NUMBERS_LOST);
+        let directives = granted.directives.saturating_add(lost);
         view.write(key, GrantedRecord { directives, ..granted });
     }
     for (key, value) in view.scan(Range::all(tables::JOBS, tables::prefix(LOAD, b""))).await? {
@@ -212,8 +218,16 @@ pub(crate) async fn write_off_exports(view: &mut View) -> Result<(), Refusal> {
         }
     }
     let last: u32 = view.read(&number_place()).await?.unwrap_or(0);
-    view.write(number_place(), last.saturating_add(NUMBERS_LOST));
+    view.write(number_place(), last.saturating_add(lost));
     Ok(())
+}
+
+/// How far numbers jump in a store that is so many epochs ahead of its backup.
+fn numbers_lost(epochs: u64) -> u32 {
+    match u32::try_from(epochs) {
+        Ok(epochs) if epochs <= EPOCHS_COUNTED => NUMBERS_LOST * epochs,
+        _ => NUMBERS_LOST + u32::from_be_bytes(random::array()) % NUMBERS_ELSEWHERE,
+    }
 }
 
 /// A load that was under way may have been finished since, and its keys handed out.

@@ -309,7 +309,8 @@ impl Ceremony {
         }
         if !self.nothing_followed {
             let mut view = View::new(&*self.store).await.map_err(OpenError::Refused)?;
-            write_off_exports(&mut view).await.map_err(OpenError::Refused)?;
+            let epochs = self.epoch - self.record.epoch;
+            write_off_exports(&mut view, epochs).await.map_err(OpenError::Refused)?;
             view.drain_into(&mut transaction);
         }
         self.commit(vec![transaction]).await

@@ -24,6 +24,14 @@ pub(crate) struct GrantedRecord {
     pub(crate) directives: u32,
     /// Whether one of them revoked it.
     pub(crate) revoked: bool,
+    /// The epoch and the number of its message to the site; none where the site showed it first.
+    pub(crate) message: Option<(u64, u64)>,
+    /// The first ledger of the site whose checkpoint says that the message was taken.
+    pub(crate) taken_by: Option<u64>,
+    /// Whether that ledger reported all that there was, and did not name the entitlement.
+    pub(crate) unused: bool,
+    /// The newest ledger of the site that does not have it, although an older one had.
+    pub(crate) forgotten_by: Option<u64>,
     /// What the site's host said at the last row that has a receipt.
     pub(crate) reported: Option<ReportedRecord>,
     /// The digest of the site's closing statement, once it is here.

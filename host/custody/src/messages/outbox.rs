@@ -93,6 +93,25 @@ impl Call {
         known.map_or(Ok(()), |record| self.refuse_stale(&record))
     }
 
+    /// Refuses to credit a site that has not entered the epoch which people opened: a message that
+    /// headquarters has forgotten may reach it until then, and credit the same.
+    pub(crate) async fn refuse_before_entry(&mut self, site: &str) -> Result<(), Refusal> {
+        let record = self.stream_record(site).await?;
+        if record.opened_at == 0 || record.site_epoch >= record.epoch {
+            return Ok(());
+        }
+        let detail = "The site has not entered the new epoch of its stream, and may still take \
+                      what was sent before: have it import the newest receipt, then ingest its \
+                      next bundle.";
+        Err(Refusal::new(Reason::WrongState, detail).with("epoch", record.epoch.to_string()))
+    }
+
+    /// The epoch and the number of the next message to `site`.
+    pub(crate) async fn next_place(&mut self, site: &str) -> Result<(u64, u64), Refusal> {
+        let known: Option<StreamRecord> = self.read(&super::stream::stream_place(site)).await?;
+        Ok(known.map_or((self.first_epoch(), 1), |last| (last.epoch, last.sequence + 1)))
+    }
+
     /// A site's newest checkpoint was receipted, in a bundle whose first ledger is `first`: what
     /// the site has applied is kept no longer, and it may open the stream's new epoch.
     pub(crate) async fn acknowledged(

@@ -214,10 +214,12 @@ impl Call {
         let hashes: Vec<_> = keys.keys().map(<[u8; 32]>::as_slice).collect();
         let id = sha256(&framed("mintmark taken keys v1", &hashes));
         let place = taken_place(&id);
-        if self.read::<u64>(&place).await?.is_some() {
+        // A load that was given up may have been repeated, whole, after the backup.
+        let taken: Option<u64> = self.read(&place).await?;
+        if taken == Some(self.host.epoch) {
             return Ok(());
         }
-        if self.host.platform.remembers(&id) {
+        if taken.is_some() || self.host.platform.remembers(&id) {
             let detail = format!(
                 "The keys from number {first} on were loaded before headquarters was restored from \
                  a backup, and may be at a site; have the authority give other keys."
@@ -225,7 +227,7 @@ impl Call {
             let refusal = Refusal::new(Reason::DuplicateKey, detail);
             return Err(refusal.with("key", first.to_string()));
         }
-        self.view.write(place, self.now_ms());
+        self.view.write(place, self.host.epoch);
         self.remember.push(id);
         Ok(())
     }

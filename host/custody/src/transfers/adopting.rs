@@ -16,7 +16,6 @@ use super::granting::{number_place, terms_invalid};
 use crate::call::Call;
 use crate::disk::granted::GrantedRecord;
 use crate::host::untrusted;
-use crate::pools::NUMBERS_LOST;
 use crate::tables;
 use crate::types::{AdoptedOrder, Digest};
 
@@ -58,14 +57,14 @@ impl Call {
         let batch_ca = grant.batch_ca.as_deref().map(Certificate::parse).transpose();
         let batch_ca = batch_ca.map_err(|_| untrusted())?;
         let batch_key = batch_ca.map(|batch_ca| batch_ca.public_key_info().to_vec());
-        // There may be directives about it that nobody has shown.
-        let record =
-            GrantedRecord { directives: NUMBERS_LOST, ..GrantedRecord::of(grant, batch_key) };
+        let last: u32 = self.read(&number_place()).await?.unwrap_or(0);
+        // There may be directives about it that nobody has shown, of any store before this one:
+        // their numbers are below those of this store's entitlements.
+        let record = GrantedRecord { directives: last, ..GrantedRecord::of(grant, batch_key) };
         self.view.write(place, record);
         let (site, product) = (&grant.recipient, &grant.product.id);
         let (total, at) = (grant.terms.total, grant.issued_at);
         self.credit_at(at, site, product, total, &grant.entitlement).await?;
-        let last: u32 = self.read(&number_place()).await?.unwrap_or(0);
         self.view.write(number_place(), last.max(grant.number));
         self.adopted(order.digest(GRANT), site, &grant.entitlement);
         Ok(())

@@ -59,13 +59,16 @@ impl Call {
         check_possible(&record, change)?;
         self.refuse_stale_stream(site).await?;
         if let Change::Extend { units, not_after } = change {
+            self.refuse_before_entry(site).await?;
             let (recipient, entitlement) = (site.to_owned(), entitlement.to_owned());
             self.credit(site, &record.product, units, &entitlement).await?;
             self.require_approvals(&Act::Extend { entitlement, recipient, units, not_after })
                 .await?;
         }
         record.note(change);
-        record.directives += 1;
+        record.directives = record.directives.checked_add(1).ok_or_else(|| {
+            Refusal::new(Reason::QuotaExhausted, "There are no more directive numbers.")
+        })?;
         let batch_ca = match change {
             Change::Extend { units: 1.., .. } => self.wider_batch(&record, product_ca).await?,
             _ => None,

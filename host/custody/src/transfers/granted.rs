@@ -1,13 +1,17 @@
 //! What headquarters' host knows about the entitlements that it granted, and how a site stands.
 
+use std::collections::BTreeSet;
+
 use mintmark_crypto::digest::sha256;
 use mintmark_exchange::checkpoint::Checkpoint;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::standing::{Granted, Reported, Standing, standing};
 use mintmark_exchange::unit::Counters;
 use mintmark_model::Refusal;
+use mintmark_store::Range;
 
 use crate::call::Call;
+use crate::disk;
 use crate::disk::granted::{GrantedRecord, ReportedRecord};
 use crate::disk::peer::StreamRecord;
 use crate::tables;
@@ -29,16 +33,27 @@ impl GrantedRecord {
             product_ca: grant.product_ca.as_deref().map(sha256),
             directives: 0,
             revoked: false,
+            message: None,
+            taken_by: None,
+            unused: false,
+            forgotten_by: None,
             reported: None,
             closed: None,
         }
     }
 
-    /// Whether the site can never take it: it was sent in an epoch of the stream that the site has
-    /// left without it.
-    pub(super) fn never_arrives(&self, stream: &StreamRecord) -> bool {
+    /// Whether nothing of it can be due: it was sent in an epoch of the stream that the site has
+    /// left, and the site left without it, could not use it, or has lost it in a restore. A ledger
+    /// that a restore replaced may have used what it took, and can not say so any more.
+    pub(super) fn never_due(&self, stream: &StreamRecord) -> bool {
         let left = self.issued_at < stream.opened_at && stream.site_epoch >= stream.epoch;
-        left && self.reported.is_none()
+        left && match self.reported {
+            None => match self.taken_by {
+                None => self.message.is_some(),
+                Some(ledger) => self.unused && ledger == stream.site_incarnation,
+            },
+            Some(seen) => self.forgotten_by.is_some_and(|ledger| ledger > seen.incarnation),
+        }
     }
 
     /// How the site stands with it.
@@ -88,6 +103,36 @@ impl Call {
                 as_of: same.map_or(as_of, |same| same.as_of.max(as_of)),
             });
             self.view.write(place, record);
+        }
+        Ok(())
+    }
+
+    /// Remembers which messages with a grant a site's newest checkpoint has taken, and what its
+    /// ledger does not have although an older one had it.
+    pub(super) async fn note_taken(
+        &mut self,
+        site: &str,
+        newest: &Checkpoint,
+    ) -> Result<(), Refusal> {
+        let named: BTreeSet<_> = newest.counters.iter().map(|said| &*said.entitlement).collect();
+        let prefix = tables::prefix(site, b"");
+        for (key, value) in self.view.scan(Range::all(tables::GRANTED, prefix.clone())).await? {
+            let record: GrantedRecord = disk::read(&value)?;
+            let taken = record.message.is_some_and(|(epoch, sequence)| {
+                epoch == newest.applied_epoch && sequence <= newest.applied_sequence
+            });
+            let taken_by = record.taken_by.or(Some(newest.incarnation).filter(|_| taken));
+            let entitlement = String::from_utf8_lossy(&key.key[prefix.len()..]);
+            let older = record.reported.is_some_and(|seen| seen.incarnation < newest.incarnation);
+            let unnamed = !named.contains(&*entitlement);
+            let whole = newest.as_of == newest.made_at && taken_by == Some(newest.incarnation);
+            let unused = record.unused || (whole && unnamed && record.reported.is_none());
+            let forgotten_by = Some(newest.incarnation).filter(|_| older && unnamed);
+            let forgotten_by = forgotten_by.max(record.forgotten_by);
+            let known = (record.taken_by, record.unused, record.forgotten_by);
+            if (taken_by, unused, forgotten_by) != known {
+                self.view.write(key, GrantedRecord { taken_by, unused, forgotten_by, ..record });
+            }
         }
         Ok(())
     }

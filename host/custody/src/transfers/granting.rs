@@ -73,6 +73,7 @@ impl Call {
         let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
         self.refuse_stale_stream(&recipient).await?;
+        self.refuse_before_entry(&recipient).await?;
         self.refuse_overdue(&recipient).await?;
         let entitlement = format!("ent-{}", hex::encode(random::array::<8>()));
         self.check_credit(&recipient, &proposal, &entitlement).await?;
@@ -113,7 +114,8 @@ impl Call {
         self.whole(checked)?;
         let batch_key = keys.batch_key.take();
         let place = tables::pair(tables::GRANTED, &grant.recipient, &grant.entitlement);
-        self.view.write(place, GrantedRecord::of(&grant, batch_key));
+        let message = Some(self.next_place(&grant.recipient).await?);
+        self.view.write(place, GrantedRecord { message, ..GrantedRecord::of(&grant, batch_key) });
         Ok(self.sign_grant(&grant, packages))
     }
 
@@ -175,8 +177,8 @@ impl Call {
         let range = Range::all(tables::GRANTED, tables::prefix(site, b""));
         for (key, value) in self.view.peek_range(&range).await? {
             let record: GrantedRecord = disk::read(&value)?;
-            let arrives = !record.never_arrives(&stream);
-            if arrives && record.standing(now_ms).audit == Audit::Overdue {
+            let due = !record.never_due(&stream);
+            if due && record.standing(now_ms).audit == Audit::Overdue {
                 let entitlement = String::from_utf8_lossy(&key.key[site.len() + 1..]);
                 let detail =
                     format!("The site owes an audit bundle about {entitlement}; ingest it first.");

@@ -69,6 +69,7 @@ impl Call {
         }
         // What a site says of another headquarters' stream is nothing to this one.
         if [self.host.identity.uri().as_str(), ""].contains(&newest.headquarters.as_str()) {
+            self.note_taken(&site, newest).await?;
             let first = verified.iter().map(|one| one.incarnation).min();
             self.acknowledged(&site, newest, first.unwrap_or(newest.incarnation)).await?;
         }

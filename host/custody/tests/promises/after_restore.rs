@@ -13,7 +13,7 @@ use crate::pools::{Authority, admin, begin, load, order, pools, send};
 use crate::restores::Scene;
 
 /// The order in an entitlement's file; the message is taken off the stream, the order is not.
-fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
+pub(crate) fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
     let file = site.stage(file);
     let order = site.run::<Line, _>("operator", "mei", || {
         let message = messages::open(Purpose::Entitlement, &file)?;
@@ -23,7 +23,7 @@ fn carried(site: &TestHost, file: &[u8]) -> Vec<u8> {
 }
 
 /// Shows an order to the host, as a plugin can at any time.
-fn show(site: &TestHost, order: &[u8]) -> Result<String, Status> {
+pub(crate) fn show(site: &TestHost, order: &[u8]) -> Result<String, Status> {
     site.run::<Line, _>("operator", "mei", || Ok(transfers::import_grant(order)?.entitlement))
 }
 

@@ -5,6 +5,7 @@ use futures_executor::block_on;
 use mintmark_custody::Session;
 use mintmark_exchange::directive::Change;
 use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::pool::CHUNK_KEYS;
 use mintmark_exchange::row::Event;
 use mintmark_model::{Reason, Refusal};
 use mintmark_sdk_testing::sdk::transfers::{self, AdoptedOrder};
@@ -16,7 +17,7 @@ use crate::bench::{Bench, Line, import, import_receipt, rows};
 use crate::closings::report;
 use crate::directives::{act, carried, import_directive, order};
 use crate::disks::Disk;
-use crate::pools::{Authority, load};
+use crate::pools::{Authority, begin, destroy, load, send};
 use crate::restores::{approved, stop};
 
 /// A headquarters on a disk, and a site that it knows.
@@ -57,13 +58,17 @@ fn restored(bench: Bench, disk: &Disk, backup: &[u8]) -> Bench {
 
 /// Two people let the site's next bundle open a new epoch of the stream.
 pub(crate) fn open_stream(bench: &Bench) {
+    open_epoch(bench, 1);
+}
+
+fn open_epoch(bench: &Bench, epoch: u64) {
     let site = bench.site.uri();
     // Who asks does not approve.
     let zoe = || Session { plugin: None, ..bench.hq.session_of::<Office>("admin", "zoe") };
     let open = || block_on(bench.hq.custody().open_stream(zoe(), &site, None));
     let refused: Refusal = open().unwrap_err();
     agree(&bench.hq, &refused);
-    assert_eq!(open(), Ok(1));
+    assert_eq!(open(), Ok(epoch));
 }
 
 fn adopt(hq: &TestHost, order: &[u8]) -> Result<AdoptedOrder, Status> {
@@ -121,6 +126,7 @@ fn r15_a_restored_headquarters_takes_its_orders_back_from_the_site_that_holds_th
     assert_eq!(change().unwrap_err().reason, "WRONG_STATE");
     open_stream(&bench);
     report(&bench);
+    report(&bench);
     // What was granted after the backup counts for the threshold, as it did.
     let large = Office::grant(&bench.hq, &site, Line::NAME, &bench.order("po-3", 200_000));
     assert_eq!(large.unwrap_err().reason, "APPROVAL_REQUIRED");
@@ -141,6 +147,7 @@ fn r15_a_site_that_was_never_granted_anything_shows_a_restored_headquarters_that
     open_stream(&bench);
     assert_eq!(granted().unwrap_err().reason, "WRONG_STATE", "approvals alone are not enough");
     bench.site.import_identity(&bench.hq.export_identity()).unwrap();
+    report(&bench);
     report(&bench);
     let entitlement = import(&bench.site, &granted().unwrap()).unwrap();
     bench.reserve(&entitlement, "SN:1").unwrap();
@@ -173,6 +180,7 @@ fn units_are_never_added_under_another_ca_than_the_grants() {
     let grant = held_grant(&bench.site, &entitlement);
     let bench = restored(bench, &disk, &backup);
     open_stream(&bench);
+    report(&bench);
     report(&bench);
     assert_eq!(adopt(&bench.hq, &grant), Ok(AdoptedOrder::Grant));
     bench.entitlement_of(&bench.order("po-2", 10));
@@ -235,4 +243,89 @@ fn r15_receipts_of_a_restored_headquarters_reach_a_site_that_has_later_ones_of_b
     report(&bench);
     import_receipt(&bench.site, &bench.receipt()).unwrap();
     assert_eq!(bench.counters(&entitlement).reserved, 2);
+}
+
+/// The load was given up before the backup; after it the same file came again, whole.
+#[test]
+fn given_keys_of_a_load_that_was_given_up_are_not_handed_out_twice_across_a_restore() {
+    let (bench, disk) = bench();
+    let authority = Authority::new(CHUNK_KEYS + 5);
+    begin(&bench.hq, &authority.announced("licences")).unwrap();
+    send(&bench.hq, "licences", 0, authority.chunks()[0]).unwrap();
+    destroy(&bench.hq, "licences").unwrap();
+    let backup = backup(&bench.hq);
+    load(&bench.hq, "licences", &authority).unwrap();
+    let bench = restored(bench, &disk, &backup);
+    for name in ["licences", "others"] {
+        let again = load(&bench.hq, name, &authority).unwrap_err();
+        assert_eq!(again.reason, Reason::DuplicateKey, "{again}");
+    }
+}
+
+/// The numbers of what headquarters granted under the ledger that it writes.
+fn numbers(hq: &TestHost) -> Vec<u32> {
+    let number = |event| match event {
+        Event::GrantExported { number, .. } => Some(number),
+        _ => None,
+    };
+    rows(hq).into_iter().filter_map(|row| number(row.body.event)).collect()
+}
+
+#[test]
+fn r15_two_restores_from_one_backup_give_no_number_twice() {
+    let (bench, disk) = introduced();
+    let known = bench.entitlement(10);
+    report(&bench);
+    let backup = backup(&bench.hq);
+    let later = bench.entitlement_of(&bench.order("po-2", 10));
+    report(&bench);
+    let grant = held_grant(&bench.site, &later);
+    let (mut bench, mut given) = (bench, Vec::new());
+    for (epoch, number) in [(1, "po-3"), (2, "po-4")] {
+        bench = restored(bench, &disk, &backup);
+        open_epoch(&bench, epoch);
+        report(&bench);
+        report(&bench);
+        assert_eq!(adopt(&bench.hq, &grant), Ok(AdoptedOrder::Grant));
+        bench.entitlement_of(&bench.order(number, 10));
+        given.extend(numbers(&bench.hq));
+        // Neither is older than what the site has acted on.
+        for entitlement in [&known, &later] {
+            let file = order(&bench, entitlement, Change::Reduce { units: 1 });
+            assert_eq!(import_directive(&bench.site, &file).unwrap().applied, 1, "{number}");
+        }
+    }
+    assert!(given.len() == 2 && given[1] >= given[0] + (1 << 20), "{given:?}");
+}
+
+/// What is on its way, and forgotten, can still be taken in the old epoch.
+#[test]
+fn r15_a_restored_headquarters_credits_nothing_before_the_site_is_in_the_new_epoch() {
+    let (bench, disk) = introduced();
+    let first = bench.entitlement(10);
+    report(&bench);
+    let backup = backup(&bench.hq);
+    let forgotten = bench.granted(&bench.order("po-2", 10));
+    let early = bench.bundle();
+    let bench = restored(bench, &disk, &backup);
+    open_stream(&bench);
+    let receipt = Office::acknowledge(&bench.hq, &early).unwrap();
+    let site = bench.site.uri();
+    let again = || Office::grant(&bench.hq, &site, Line::NAME, &bench.order("po-2", 10));
+    let more = Change::Extend { units: 5, not_after: None };
+    let extend = || Office::change(&bench.hq, &site, Line::NAME, &first, &more);
+    let second = import(&bench.site, &forgotten).unwrap();
+    for refused in [again().unwrap_err(), extend().unwrap_err()] {
+        assert_eq!(refused.reason, "WRONG_STATE");
+        assert!(refused.message.contains("has not entered the new epoch"), "{refused}");
+    }
+    // What takes a right away waits for nothing.
+    order(&bench, &first, Change::Reduce { units: 1 });
+    import_receipt(&bench.site, &receipt).unwrap();
+    assert_eq!(again().unwrap_err().reason, "WRONG_STATE", "nothing says so yet");
+    Office::acknowledge(&bench.hq, &bench.bundle()).unwrap();
+    assert_eq!(adopt(&bench.hq, &held_grant(&bench.site, &second)), Ok(AdoptedOrder::Grant));
+    bench.hq.approve(&extend().unwrap_err());
+    extend().unwrap();
+    bench.granted(&bench.order("po-3", 10));
 }

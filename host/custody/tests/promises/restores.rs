@@ -8,10 +8,12 @@ use mintmark_exchange::grant::ConfirmProof;
 use mintmark_exchange::row::{Event, Row};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::Reason;
-use mintmark_sdk_testing::{Device, TestHost, Voter};
+use mintmark_sdk_testing::sdk::Plugin;
+use mintmark_sdk_testing::{Device, Office, TestHost, Voter};
 
+use crate::after_restore::{carried, show};
 use crate::backups::pieces;
-use crate::bench::{Bench, draw, finish, import, import_receipt, rows};
+use crate::bench::{Bench, Line, draw, finish, import, import_receipt, rows};
 use crate::disks::Disk;
 use crate::forgotten::open_stream;
 
@@ -328,6 +330,43 @@ fn a_restored_site_that_lacks_messages_which_it_had_acknowledged_gets_a_new_epoc
     // What can never arrive is no debt of the site's.
     let file = bench.granted(&bench.order("po-3", 10));
     import(&bench.site, &file).unwrap();
+}
+
+/// The site is in a new epoch of the stream, a week and a day later, and has reported that.
+fn goes_on_later(bench: &Bench) {
+    Office::acknowledge(&bench.hq, &bench.bundle()).unwrap();
+    bench.world.pass_ms(1_000);
+    open_stream(bench);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    bench.world.pass_ms(8 * 86_400_000);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+}
+
+#[test]
+fn what_a_restored_site_had_reported_and_has_lost_is_no_debt_for_ever() {
+    let scene = Scene::new();
+    let file = scene.bench.granted(&scene.bench.order("po-2", 10));
+    import(&scene.bench.site, &file).unwrap();
+    import_receipt(&scene.bench.site, &scene.bench.receipt()).unwrap();
+    let bench = scene.restored();
+    assert!(import(&bench.site, &file).is_err(), "it never comes back");
+    goes_on_later(&bench);
+    import(&bench.site, &bench.granted(&bench.order("po-3", 10))).unwrap();
+}
+
+/// The message was taken, as the site's own host said; the order in it may have been, too.
+#[test]
+fn a_claimed_restore_hides_no_grant_that_the_site_had_taken() {
+    let scene = Scene::new();
+    let file = scene.bench.granted(&scene.bench.order("po-2", 10));
+    let order = carried(&scene.bench.site, &file);
+    import_receipt(&scene.bench.site, &scene.bench.receipt()).unwrap();
+    show(&scene.bench.site, &order).unwrap();
+    let bench = scene.restored();
+    goes_on_later(&bench);
+    let more = bench.order("po-3", 10);
+    let refused = Office::grant(&bench.hq, &bench.site.uri(), Line::NAME, &more).unwrap_err();
+    assert_eq!(refused.reason, "RECEIPT_OVERDUE");
 }
 
 #[test]
