@@ -351,3 +351,17 @@ fn imported(name: String, import: &ImportRecord, counters: Counters) -> PoolStat
         left: if whole { counters.unused + reserved } else { import.arrived() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_jump_by_epochs_and_other_hardware_leaves_room_for_many_restores() {
+        assert_eq!([1, 2, 256].map(numbers_lost), [1 << 20, 1 << 21, 1 << 28]);
+        let far = [257, 1 << 24, 1 << 40].map(numbers_lost);
+        let room = NUMBERS_LOST..NUMBERS_LOST + NUMBERS_ELSEWHERE;
+        assert!(far.iter().all(|lost| room.contains(lost)), "{far:?}");
+        assert!(far[0] != far[1] || far[1] != far[2], "chosen by chance: {far:?}");
+    }
+}

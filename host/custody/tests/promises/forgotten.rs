@@ -257,7 +257,8 @@ fn given_keys_of_a_load_that_was_given_up_are_not_handed_out_twice_across_a_rest
     load(&bench.hq, "licences", &authority).unwrap();
     let bench = restored(bench, &disk, &backup);
     for name in ["licences", "others"] {
-        let again = load(&bench.hq, name, &authority).unwrap_err();
+        begin(&bench.hq, &authority.announced(name)).unwrap();
+        let again = send(&bench.hq, name, 0, authority.chunks()[0]).unwrap_err();
         assert_eq!(again.reason, Reason::DuplicateKey, "{again}");
     }
 }
