@@ -193,6 +193,7 @@ mod tests {
             incarnation: 1,
             row: 7,
             drawn: (1, 7),
+            changed: (1, 7),
             time_ms: 1,
             subject: "SN:1".to_owned(),
             serial: None,

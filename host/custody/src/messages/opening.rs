@@ -104,6 +104,12 @@ impl Call {
             Err(refusal) if refusal.reason != Reason::KeyRetired => return Err(refusal),
             key => key,
         };
+        if self.began.suspect && (key.is_err() || self.is_over_age(head.header())) {
+            // It would be passed over, and may be good.
+            let detail = "The message seems to have travelled too long, but the clock can not be \
+                          relied on: set it right, then open the message again.";
+            return Err(Refusal::new(Reason::ClockSuspect, detail));
+        }
         if !again {
             self.check_stream(&sender, head.header(), &head.digest()).await?;
         }

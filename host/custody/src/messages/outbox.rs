@@ -14,6 +14,8 @@ use crate::disk::{self, peer::*};
 use crate::tables;
 use crate::types::{Digest, Session};
 
+use super::stream::EPOCHS_AHEAD_MAX;
+
 /// A message's place in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -51,7 +53,12 @@ impl Call {
         let site = self.peer_uri(site);
         let known: Option<StreamRecord> = self.read(&super::stream::stream_place(&site)).await?;
         let mut record = known.ok_or_else(|| Refusal::not_found("stream to that site"))?;
-        let epoch = epoch.unwrap_or_default().max(record.epoch + 1).max(self.first_epoch());
+        let next = record.epoch.saturating_add(1).max(self.first_epoch());
+        let epoch = epoch.unwrap_or_default().max(next);
+        if epoch - next > EPOCHS_AHEAD_MAX / 2 {
+            let detail = format!("The next epoch is {next}; that one is too far ahead of it.");
+            return Err(Refusal::invalid(detail));
+        }
         self.require_approvals(&Act::OpenStream { site: site.clone(), epoch }).await?;
         record.approved = Some(epoch);
         self.write_stream(&site, record);
@@ -122,7 +129,12 @@ impl Call {
     ) -> Result<(), Refusal> {
         let applied =
             Place { epoch: checkpoint.applied_epoch, sequence: checkpoint.applied_sequence };
-        let mut record = self.stream_record(site).await?;
+        let known: Option<StreamRecord> = self.read(&super::stream::stream_place(site)).await?;
+        let mut record = known.unwrap_or_else(|| StreamRecord {
+            epoch: self.first_epoch(),
+            store_epoch: self.host.epoch,
+            ..StreamRecord::default()
+        });
         // Of a site that reports for the first time the bundle tells whether it was restored.
         let known = if record.site_incarnation == 0 { first } else { record.site_incarnation };
         record.site_restored |= checkpoint.incarnation > known;

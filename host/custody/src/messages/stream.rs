@@ -15,6 +15,10 @@ use crate::host::untrusted;
 use crate::tables;
 use crate::types::{Digest, PeerIdentity};
 
+/// A stream begins anew in an epoch that is at most so many ahead: there is always a later one. A
+/// restore on other hardware takes it 2^24 ahead.
+pub(super) const EPOCHS_AHEAD_MAX: u64 = 1 << 32;
+
 impl Call {
     /// The place of the next message to `site`; none where a site sends.
     pub(crate) async fn next_in_stream(&mut self, site: &str) -> Result<Option<Stream>, Refusal> {
@@ -75,8 +79,10 @@ impl Call {
             && stream.sequence == expected
             && stream.previous == last.digest;
         // Headquarters begins again: it was restored, or this site was.
-        let begins =
-            stream.epoch > last.epoch && stream.sequence == 1 && stream.previous == [0; 32];
+        let ahead = stream.epoch.saturating_sub(last.epoch);
+        let begins = (1..=EPOCHS_AHEAD_MAX).contains(&ahead)
+            && stream.sequence == 1
+            && stream.previous == [0; 32];
         if !follows && !begins {
             tracing::warn!(digest = %hex::encode(digest), "a message is out of order");
             let detail = format!("Message {} came where {expected} is expected.", stream.sequence);

@@ -1,9 +1,11 @@
 //! Headquarters' stream stands still for no honest site, whatever was lost on the way; and a key
 //! that was replaced is worth nothing.
 
+use futures_executor::block_on;
 use mintmark_crypto::digest::sha256;
 use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
-use mintmark_exchange::message::{self, ChunkRef, MessageHead, TAG_BYTES, Tail};
+use mintmark_custody::Session;
+use mintmark_exchange::message::{self, ChunkRef, MessageHead, Stream, TAG_BYTES, Tail};
 use mintmark_exchange::proposal::GrantProposal;
 use mintmark_exchange::row::Event;
 use mintmark_model::Reason;
@@ -124,8 +126,8 @@ fn a_grant_that_no_key_opened_is_no_debt_once_a_new_epoch_has_begun() {
 }
 
 /// The message that would follow another of headquarters, by somebody who has a key of the same
-/// age as the one that signed it, and who dates it twice.
-fn forged(bench: &Bench, before: &[u8], made_at: u64, sent_at: u64) -> Vec<u8> {
+/// age as the one that signed it.
+fn forged(bench: &Bench, before: &[u8], made_at: u64, lie: impl FnOnce(&mut Stream)) -> Vec<u8> {
     let mut header = header(before);
     let (head, _) = MessageHead::parse(before).unwrap();
     let honest = Certificate::parse(&header.sender_chain[0]).unwrap();
@@ -145,7 +147,7 @@ fn forged(bench: &Bench, before: &[u8], made_at: u64, sent_at: u64) -> Vec<u8> {
     let stream = header.host.stream.as_mut().unwrap();
     stream.sequence += 1;
     stream.previous = head.digest();
-    stream.sent_at = sent_at;
+    lie(stream);
     let preamble = message::preamble(&header).unwrap();
     let sealed = [0; TAG_BYTES];
     let chunk = ChunkRef { digest: sha256(&sealed), length: TAG_BYTES as u32 };
@@ -169,7 +171,7 @@ fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
     // Nobody can open it any more, so that it would be passed over.
     bench.world.pass_ms(TRANSIT_MS);
     let ahead = bench.site.clock().now_ms() + 100 * DAY_MS;
-    let stolen = forged(&bench, &first, began, ahead);
+    let stolen = forged(&bench, &first, began, |stream| stream.sent_at = ahead);
     assert_eq!(import(&bench.site, &stolen).unwrap_err().reason, "UNTRUSTED_MESSAGE");
     assert_eq!(header(&bench.bundle()).recipient.to_vec(), present(&bench.hq, "/plugin/").concat());
     import(&bench.site, &bench.granted(&long(&bench, "po-2"))).unwrap();
@@ -177,6 +179,44 @@ fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
     bench.bundle();
     let last = bench.rows().pop().unwrap();
     assert_eq!(last.body.time_ms, bench.site.clock().now_ms());
+}
+
+/// Else no later message of headquarters would ever be the next.
+#[test]
+fn p13_who_has_a_replaced_key_takes_no_stream_to_its_end() {
+    let bench = Bench::new();
+    let began = bench.site.clock().now_ms();
+    let first = bench.granted(&long(&bench, "po-1"));
+    import(&bench.site, &first).unwrap();
+    bench.world.pass_ms(LATER_MS);
+    rotate::<Office>(&bench.hq, "/plugin/");
+    announce(&bench.hq, &bench.site);
+    bench.world.pass_ms(TRANSIT_MS);
+    let stolen = forged(&bench, &first, began, |stream| {
+        (stream.epoch, stream.sequence, stream.previous) = (u64::MAX, 1, [0; 32]);
+        (stream.sent_at, stream.site_heads) = (began, Vec::new());
+    });
+    assert_eq!(import(&bench.site, &stolen).unwrap_err().reason, "OUT_OF_ORDER");
+    import(&bench.site, &bench.granted(&long(&bench, "po-2"))).unwrap();
+    let session = Session { plugin: None, ..bench.hq.session_of::<Office>("admin", "zoe") };
+    let site = bench.site.uri();
+    let last = bench.hq.custody().open_stream(session, &site, Some(u64::MAX));
+    assert_eq!(block_on(last).unwrap_err().reason, Reason::InvalidArgument);
+}
+
+#[test]
+fn while_the_clock_is_suspect_no_message_is_passed_over() {
+    let bench = Bench::new();
+    let first = bench.granted(&long(&bench, "po-1"));
+    bench.world.pass_ms(TRANSIT_MS + 1);
+    bench.bundle();
+    let now = bench.site.clock().now_ms();
+    bench.site.clock().set_wall_ms(now - 10 * DAY_MS);
+    for _ in 0..2 {
+        assert_eq!(import(&bench.site, &first).unwrap_err().reason, "CLOCK_SUSPECT");
+    }
+    bench.site.clock().set_wall_ms(now + 1_000);
+    assert_eq!(import(&bench.site, &first).unwrap_err().reason, "EXPIRED");
 }
 
 #[test]
@@ -222,6 +262,6 @@ fn p13_while_the_clock_is_suspect_no_key_is_replaced() {
     let refused = try_rotate::<Line>(&bench.site, &keys).unwrap_err();
     assert_eq!(refused.reason, Reason::ClockSuspect);
     assert_eq!(present(&bench.site, ""), keys);
-    bench.site.clock().set_wall_ms(now);
+    bench.site.clock().set_wall_ms(now + 1_000);
     assert_eq!(try_rotate::<Line>(&bench.site, &keys).unwrap().len(), 2);
 }

@@ -351,8 +351,9 @@ impl Application {
         node.approved = None;
         if row.sequence == 1 {
             // The first reading has compared it with what is held.
-            let replaces = started.replaces.as_ref();
-            node.replaces = replaces.map(|head| (head.incarnation, head.sequence));
+            if let Some(head) = &started.replaces {
+                node.replaces.insert(started.incarnation, (head.incarnation, head.sequence));
+            }
             node.restored = false;
         }
     }

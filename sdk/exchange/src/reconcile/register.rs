@@ -88,6 +88,8 @@ pub struct UnitRecord {
     pub row: u64,
     /// The ledger and the row by which it was drawn.
     pub drawn: (u64, u64),
+    /// The ledger and the row by which it came to where it stands.
+    pub changed: (u64, u64),
     /// Decision time of its last row.
     pub time_ms: u64,
     /// What it is spent on.

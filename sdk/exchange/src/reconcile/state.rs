@@ -1,5 +1,6 @@
 //! What headquarters keeps about a site between two bundles.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -128,11 +129,26 @@ pub(super) struct NodeState {
     pub(super) approved: Option<([u8; 16], String)>,
     /// True once a restore said so: only then may units be written off.
     pub(super) restored: bool,
-    /// The ledger and row after which the present ledger goes on: the end of a backup.
-    pub(super) replaces: Option<(u64, u64)>,
+    /// For each ledger that a restore began, the ledger and row after which it goes on: the end of
+    /// a backup.
+    pub(super) replaces: BTreeMap<u64, (u64, u64)>,
 }
 
 impl NodeState {
+    /// True for a row of an earlier ledger from which the present one does not go on.
+    pub(super) fn is_forgotten(&self, (incarnation, row): (u64, u64)) -> bool {
+        let mut ledger = self.incarnation;
+        while let Some((before, last)) = self.replaces.get(&ledger).filter(|_| self.restored) {
+            match incarnation.cmp(before) {
+                _ if incarnation >= ledger => return false,
+                Ordering::Greater => return true,
+                Ordering::Equal => return row > *last,
+                Ordering::Less => ledger = *before,
+            }
+        }
+        false
+    }
+
     /// True if approvals of this act were used up in the row's own call.
     pub(super) fn is_approved(&self, row: &Row, act: &str) -> bool {
         self.approved

@@ -74,7 +74,7 @@ impl Application {
             None => self.draw(&case, world)?,
         };
         self.judge_identity(&case, &record);
-        self.judge_station(&case, &mut record, set_back);
+        self.judge_station(&case, &mut record);
         self.judge_change(&case, &mut record, world)?;
         record.update(&case, incarnation, to);
         match set_back && from != Some(to) {
@@ -87,15 +87,12 @@ impl Application {
     /// True if what headquarters knows of a unit came after the backup of which the site was
     /// restored: the site has it as it was before.
     fn is_set_back(&self, node: &str, before: &UnitRecord) -> bool {
-        self.is_forgotten(node, (before.incarnation, before.row))
+        self.is_forgotten(node, before.changed)
     }
 
-    /// True for a row of an earlier ledger, past the end at which a restore replaced it.
-    pub(super) fn is_forgotten(&self, node: &str, (incarnation, row): (u64, u64)) -> bool {
-        self.state.nodes.get(node).is_some_and(|node| {
-            let after = node.replaces.is_some_and(|backup| (incarnation, row) > backup);
-            node.restored && incarnation < node.incarnation && after
-        })
+    /// True for a row of an earlier ledger that a restore has forgotten.
+    pub(super) fn is_forgotten(&self, node: &str, row: (u64, u64)) -> bool {
+        self.state.nodes.get(node).is_some_and(|node| node.is_forgotten(row))
     }
 
     /// A restored site does to a unit what can't be done to it any more, as far as headquarters
@@ -215,7 +212,7 @@ impl Application {
 
     /// A unit is worked on by the station that drew it, or to which an operator handed it over.
     /// Other people than stations may end it.
-    fn judge_station(&mut self, case: &Case<'_>, record: &mut UnitRecord, set_back: bool) {
+    fn judge_station(&mut self, case: &Case<'_>, record: &mut UnitRecord) {
         let event = case.event;
         let principal = &case.row.body.principal;
         let own = *principal == record.station;
@@ -232,7 +229,7 @@ impl Application {
             }
             _ => return,
         };
-        if set_back && !own {
+        if !own && self.is_forgotten(case.place.node, (record.incarnation, record.row)) {
             // The restore has forgotten that the unit was handed over.
             principal.clone_into(&mut record.station);
             let text = "the station that had the unit at the backup";
@@ -476,6 +473,7 @@ impl UnitRecord {
             incarnation: 0,
             row: 0,
             drawn: (0, 0),
+            changed: (0, 0),
             time_ms: 0,
             subject: case.event.subject.clone(),
             serial: case.event.serial.clone(),
@@ -492,6 +490,9 @@ impl UnitRecord {
 
     fn update(&mut self, case: &Case<'_>, incarnation: u64, to: UnitState) {
         let event = case.event;
+        if case.from != Some(to) {
+            self.changed = (incarnation, case.row.sequence);
+        }
         self.state = to;
         self.incarnation = incarnation;
         case.place.node.clone_into(&mut self.node);

@@ -263,6 +263,50 @@ fn r5_a_backup_can_be_restored_twice() {
     assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
 }
 
+/// What two restores have forgotten between them, and a hand-over that came after.
+#[test]
+fn r5_a_site_may_be_restored_again_and_again() {
+    let mut grants = [grant(1, SHENZHEN), grant(2, SHENZHEN), grant(3, SHENZHEN)];
+    grants[0].terms.scrap_allowance = 2;
+    let [first, second, third] = &grants;
+    let mut site = Site::new(SHENZHEN);
+    site.import(first);
+    site.produce(first, 3);
+    let mut backup = site.clone();
+    let scrap = |site: &mut Site, unit: u64| {
+        let event = site.change(first, unit, &format!("1-{unit}"), UnitChange::Scrapped, CONFIRMED);
+        site.call(vec![(event, Some(&first.entitlement))]);
+    };
+    scrap(&mut site, 0);
+    site.now_ms += 60_000;
+    site.provision(first, "forgotten");
+    let mut hq = Headquarters::with(&grants);
+    assert_eq!(hq.reconcile(SHENZHEN, &site.bundle(0)).report.verdict, Verdict::Clean);
+
+    backup.now_ms = site.now_ms + 60_000;
+    let mut back = restored(&backup);
+    back.import(second);
+    let report = hq.reconcile(SHENZHEN, &back.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
+
+    // The second backup is one of the restored ledger.
+    let Position { sequence, hash } = back.head();
+    let head = HeadRef { node: "n1".to_owned(), incarnation: 2, sequence, hash };
+    let mut last = restored_as(&back, 3);
+    last.rows.clear();
+    let started = Started { replaces: Some(head.clone()), ..last.started() };
+    last.call(vec![(Event::Started(started), None)]);
+    last.call(vec![(Event::Restored { epoch: 3, backup: head }, None)]);
+    hand_over(&mut last, first, 0, "t2");
+    scrap(&mut last, 0);
+    last.import(third);
+    last.provision(third, "forgotten");
+    let report = hq.reconcile(SHENZHEN, &last.bundle(0)).report;
+    assert_eq!(report.verdict, Verdict::CleanWithNotes, "{:?}", report.findings);
+    // By ceremony; the unit that was scrapped; subject and key of the device.
+    assert_eq!(report.findings.len(), 4, "{:?}", report.findings);
+}
+
 fn found_kinds(report: &Report) -> Vec<FindingKind> {
     report.findings.iter().map(|one| one.kind).collect()
 }
