@@ -253,10 +253,11 @@ impl ChainCheck {
             let text = "the checkpoint's Merkle root is not that of its rows";
             findings.breach(FindingKind::Checkpoint, place(to.sequence), text);
             self.give_up();
-        } else {
+        } else if to.sequence > 0 {
             let heads = self.heads.entry(checkpoint.node.clone()).or_default();
             heads.advance(checkpoint.incarnation, to, shown.order);
         }
+        // Else it says nothing: a ledger without a row replaces none.
     }
 
     fn give_up(&mut self) {
@@ -365,7 +366,7 @@ impl ChainCheck {
         Ok(())
     }
 
-    /// A new ledger of a known node has to name the one before.
+    /// A new ledger of a known node has to name the one before, which is an earlier one.
     fn check_replacement(
         &mut self,
         started: &Started,
@@ -374,6 +375,13 @@ impl ChainCheck {
         findings: &mut Findings,
     ) -> Result<(), Unavailable> {
         let place = Place { node: &shown.checkpoint.node, row: Some(1), entitlement: None };
+        let later = |head: &crate::message::HeadRef| head.incarnation >= started.incarnation;
+        if started.replaces.as_ref().is_some_and(later) {
+            let text = "the ledger replaces itself, or a later one";
+            findings.breach(FindingKind::Restore, place, text);
+            self.give_up();
+            return Ok(());
+        }
         let Some(held) = self.heads.get(&started.node) else {
             if started.replaces.is_some() {
                 let text = "the ledger replaces one that never reported";
@@ -381,7 +389,8 @@ impl ChainCheck {
             }
             return Ok(());
         };
-        if held.incarnation >= started.incarnation {
+        let shown_before = held.last_of(started.incarnation).sequence > 0;
+        if shown_before || held.incarnation > started.incarnation {
             return Ok(());
         }
         let replaces = started.replaces.as_ref();

@@ -135,12 +135,13 @@ pub(super) struct NodeState {
 }
 
 impl NodeState {
-    /// True for a row of an earlier ledger from which the present one does not go on.
+    /// True for a row of an earlier ledger from which the present one does not go on. Ends since
+    /// a ledger goes on from an earlier one, whatever is kept.
     pub(super) fn is_forgotten(&self, (incarnation, row): (u64, u64)) -> bool {
         let mut ledger = self.incarnation;
         while let Some((before, last)) = self.replaces.get(&ledger).filter(|_| self.restored) {
             match incarnation.cmp(before) {
-                _ if incarnation >= ledger => return false,
+                _ if incarnation >= ledger || *before >= ledger => return false,
                 Ordering::Greater => return true,
                 Ordering::Equal => return row > *last,
                 Ordering::Less => ledger = *before,
@@ -266,5 +267,34 @@ impl NodeLedger {
             None => return None,
         };
         self.drawn.checked_sub(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node in this ledger after restores; each goes on from row 5 of the ledger that it names.
+    fn node(incarnation: u64, replaces: &[(u64, u64)]) -> NodeState {
+        let replaces = replaces.iter().map(|(ledger, before)| (*ledger, (*before, 5))).collect();
+        NodeState { incarnation, restored: true, replaces, ..NodeState::default() }
+    }
+
+    #[test]
+    fn rows_after_the_backups_are_forgotten() {
+        let node = node(4, &[(4, 2), (2, 1)]);
+        let forgotten = [(1, 6), (2, 6), (3, 1)];
+        assert!(forgotten.into_iter().all(|row| node.is_forgotten(row)));
+        let known = [(0, 1), (1, 5), (2, 5), (4, 1), (4, 9), (5, 1)];
+        assert!(known.into_iter().all(|row| !node.is_forgotten(row)));
+    }
+
+    #[test]
+    fn ledgers_that_replace_each_other_forget_nothing_and_end() {
+        for replaces in [&[(2, 2)][..], &[(2, 3), (3, 2)], &[(3, 2), (2, 3)], &[(2, 9)]] {
+            for row in [(1, 1), (1, 9), (2, 1), (3, 9)] {
+                assert!(!node(2, replaces).is_forgotten(row), "{replaces:?} {row:?}");
+            }
+        }
     }
 }

@@ -6,5 +6,6 @@ mod explained;
 mod forgotten;
 mod honest;
 mod recertified;
+mod replaced;
 pub(crate) mod site;
 mod tampered;

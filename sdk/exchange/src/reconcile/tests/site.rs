@@ -356,7 +356,7 @@ pub(crate) fn unit_event(grant: &Grant, unit: u64, subject: &str, change: UnitCh
 }
 
 /// Headquarters: what it granted, the register, and the state of each site.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Headquarters {
     pub(crate) orders: Orders,
     pub(crate) register: MemoryRegister,
