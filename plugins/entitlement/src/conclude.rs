@@ -10,7 +10,7 @@ use crate::ingest::{Bundle, Judged};
 use crate::opened;
 use crate::report::{self, StoredReport, receipt_verdict};
 
-/// Stores the report; for a clean bundle also what it says, with a receipt for the site.
+/// Stores the report; for a clean bundle also what it says. The receipt is given after it.
 pub(crate) fn conclude(bundle: &Bundle, judged: Judged) -> Result<StoredReport, Status> {
     let Judged { report, state } = judged;
     if report.verdict != Verdict::Hold {
@@ -18,22 +18,29 @@ pub(crate) fn conclude(bundle: &Bundle, judged: Judged) -> Result<StoredReport, 
     }
     let sender = &bundle.sender;
     opened::store_head(&bundle.digest, &sender.site, sender.made_at_ms)?;
-    let mut receipt_file = None;
-    if let Some(verdict) = receipt_verdict(report.verdict) {
+    if receipt_verdict(report.verdict).is_some() {
         catalog::set_site_state(&sender.site, &state)?;
         if let Some(as_of_ms) = report.as_of_ms(&state) {
             remember(&report, as_of_ms.min(clock::now()))?;
         }
-        receipt_file = Some(send_receipt(bundle, verdict)?);
     }
     let stored = StoredReport {
         report,
         sender: sender.clone(),
         length: bundle.length,
         reported_at_ms: clock::now(),
-        receipt_file,
+        receipt_file: None,
     };
     stored.store(&bundle.file)?;
+    Ok(stored)
+}
+
+/// Lets the host sign the receipt for a clean bundle, and seals it to the site.
+pub(crate) fn give_receipt(mut stored: StoredReport, file: &str) -> Result<StoredReport, Status> {
+    if let Some(verdict) = receipt_verdict(stored.report.verdict) {
+        stored.receipt_file = Some(send_receipt(&stored, verdict)?);
+        stored.store(file)?;
+    }
     Ok(stored)
 }
 
@@ -66,12 +73,12 @@ fn remember(report: &Report, as_of_ms: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets the host sign a receipt, and seals it to the site; gives the staged file.
-fn send_receipt(bundle: &Bundle, verdict: &str) -> Result<String, Error> {
-    let checkpoints = opened::checkpoints(&bundle.digest)?;
-    let order = transfers::export_receipt(&bundle.digest, &checkpoints, verdict)?;
+/// Gives the staged receipt.
+fn send_receipt(stored: &StoredReport, verdict: &str) -> Result<String, Error> {
+    let StoredReport { report, sender, .. } = stored;
+    let checkpoints = opened::checkpoints(&report.bundle)?;
+    let order = transfers::export_receipt(&report.bundle, &checkpoints, verdict)?;
     let body = ReceiptMessageBody { version: proposal::VERSION, order };
-    let sender = &bundle.sender;
     let mut writer = messages::seal(Purpose::Receipt, &sender.site, &sender.plugin, &[])?;
     writer.append(&body.encode())?;
     Ok(writer.finish()?.file)

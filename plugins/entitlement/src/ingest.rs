@@ -4,6 +4,11 @@
 //! stay beside the register until the verdict: a clean bundle becomes part of it, any other leaves
 //! nothing but its report. A bundle that is held, since an earlier one is missing, is checked again
 //! when it comes again.
+//!
+//! The host can refuse a receipt, after headquarters was restored for instance. A check that took
+//! one call is then dropped whole. One that took several is over before the receipt is asked for:
+//! other bundles need not wait for what may never come, and whoever sends the file again is given
+//! the receipt, or told why there is none.
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +39,15 @@ struct Active {
     /// When the last step was made.
     touched_ms: u64,
     stage: Stage,
+}
+
+/// A file that nobody works on.
+#[derive(Debug)]
+enum Begun {
+    /// Its check begins.
+    New(Active),
+    /// It is a bundle that was checked before, as another file.
+    Known(Box<StoredReport>),
 }
 
 /// A bundle that was opened.
@@ -112,14 +126,26 @@ const STATE_BYTES_MAX: usize = 32 << 20;
 /// Makes one step with the bundle that is staged as `file`.
 pub(crate) fn step(file: &str) -> Result<Step, Status> {
     if let Some(report) = StoredReport::of_file(file)?.filter(StoredReport::stands) {
-        return Err(report.replayed());
+        return again(report, file);
     }
     let now_ms = clock::now();
     let Some(active) = Active::load()? else {
-        return Active::begin(file)?.advance(now_ms);
+        return match Active::begin(file)? {
+            Begun::Known(report) => again(*report, file),
+            Begun::New(active) => match active.advance(now_ms)? {
+                Step::Done(report) if report.lacks_receipt() => receipted(*report, file),
+                step => Ok(step),
+            },
+        };
     };
     match turn(active.bundle.file == file, active.is_judged(), active.touched_ms, now_ms) {
-        Turn::Mine => active.advance(now_ms),
+        Turn::Mine => match active.advance(now_ms)? {
+            // The next call asks for the receipt.
+            Step::Done(report) if report.lacks_receipt() => {
+                Ok(Step::Going { checked: report.length, total: report.length })
+            }
+            step => Ok(step),
+        },
         Turn::Settle => settle(active, now_ms),
         Turn::Abandon => settle(Active { stage: Stage::Abandon, ..active }, now_ms),
         Turn::Wait => {
@@ -127,6 +153,15 @@ pub(crate) fn step(file: &str) -> Result<Step, Status> {
             Err(Status::new(Code::Aborted, "CONFLICT", message).with_retry_after_ms(1_000))
         }
     }
+}
+
+/// A bundle whose check is over comes again: for its receipt, or for nothing.
+fn again(report: StoredReport, file: &str) -> Result<Step, Status> {
+    if report.lacks_receipt() { receipted(report, file) } else { Err(report.replayed()) }
+}
+
+fn receipted(report: StoredReport, file: &str) -> Result<Step, Status> {
+    Ok(Step::Done(Box::new(conclude::give_receipt(report, file)?)))
 }
 
 /// Goes on with another bundle, before this one can begin.
@@ -145,23 +180,26 @@ fn turn(mine: bool, judged: bool, touched_ms: u64, now_ms: u64) -> Turn {
     }
 }
 
-/// The host knows bundles that are done with; where it says which one it was, the report says more.
-fn replayed(error: Error) -> Status {
+/// The host knows bundles that are done with; where it says which one it was, there is a report.
+fn known(error: Error) -> Result<Begun, Status> {
     let report = error.fact("digest").map(StoredReport::load);
     match report {
-        Some(Ok(Some(report))) if error.is("REPLAYED") => report.replayed(),
-        _ => error.into(),
+        Some(Ok(Some(report))) if error.is("REPLAYED") => Ok(Begun::Known(Box::new(report))),
+        _ => Err(error.into()),
     }
 }
 
 impl Active {
-    fn begin(file: &str) -> Result<Self, Status> {
-        let message = messages::open(Purpose::Bundle, file).map_err(replayed)?;
+    fn begin(file: &str) -> Result<Begun, Status> {
+        let message = match messages::open(Purpose::Bundle, file) {
+            Ok(message) => message,
+            Err(error) => return known(error),
+        };
         let digest = message.digest();
         // The same bundle can have been staged twice.
         let report = StoredReport::load(&report::id(&digest))?;
         if let Some(report) = report.filter(StoredReport::stands) {
-            return Err(report.replayed());
+            return Ok(Begun::Known(Box::new(report)));
         }
         let from = message.sender();
         let sender = Sender {
@@ -172,10 +210,10 @@ impl Active {
             made_at_ms: message.made_at(),
         };
         let bundle = Bundle { file: file.to_owned(), digest, sender, length: message.length() };
-        Ok(Self { bundle, touched_ms: 0, stage: Stage::Copy(0) })
+        Ok(Begun::New(Self { bundle, touched_ms: 0, stage: Stage::Copy(0) }))
     }
 
-    /// Goes on until the bundle is done or the call is used up.
+    /// Goes on until the bundle is done, but for its receipt, or the call is used up.
     fn advance(self, now_ms: u64) -> Result<Step, Status> {
         let Self { bundle, mut stage, .. } = self;
         let mut budget = Budget { left: BUDGET };

@@ -32,6 +32,8 @@ struct State {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     accepted: BTreeSet<Digest>,
     receipts: Vec<Vec<u8>>,
+    /// As after a restore, with messages on their way to the site.
+    refuses_receipts: bool,
     now_ms: u64,
 }
 
@@ -63,6 +65,11 @@ impl Memory {
     /// Sets the clock.
     pub(crate) fn set_now(&self, now_ms: u64) {
         self.host.state.borrow_mut().now_ms = now_ms;
+    }
+
+    /// Lets the host refuse receipts from now on, or give them.
+    pub(crate) fn refuse_receipts(&self, refuses: bool) {
+        self.host.state.borrow_mut().refuses_receipts = refuses;
     }
 
     /// A call of the plugin: after an error all that it did is dropped.
@@ -153,6 +160,9 @@ impl Ledger for Host {
 impl Transfers for Host {
     fn export_receipt(&self, _: &Digest, orders: &[Vec<u8>], _: &str) -> Result<Vec<u8>, Error> {
         assert_eq!(orders.len(), 1);
+        if self.state.borrow().refuses_receipts {
+            return Err(Error::Conflict(Reason::new("WRONG_STATE", "messages are left behind")));
+        }
         Ok(b"receipt".to_vec())
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct StoredReport {
     /// Of the bundle's body, in bytes.
     pub(crate) length: u64,
     pub(crate) reported_at_ms: u64,
-    /// The staged receipt, where the verdict gives one.
+    /// The staged receipt, where the verdict gives one and the host gave it.
     pub(crate) receipt_file: Option<String>,
 }
 
@@ -62,6 +62,11 @@ impl StoredReport {
     /// once what was missing has come.
     pub(crate) fn stands(&self) -> bool {
         self.report.verdict != Verdict::Hold
+    }
+
+    /// Whether the verdict gives a receipt that the host has not given yet.
+    pub(crate) fn lacks_receipt(&self) -> bool {
+        self.receipt_file.is_none() && receipt_verdict(self.report.verdict).is_some()
     }
 
     /// Stores the report of the bundle that was staged as `file`, in the place of an earlier one.

@@ -1,5 +1,7 @@
 //! An audit from one end to the other, over rows that a site could have written.
 
+mod receipts;
+
 use mintmark_exchange::bundle::{BundleHead, push_frame};
 use mintmark_exchange::canonical::{encode, sha256};
 use mintmark_exchange::checkpoint::{Checkpoint, EntitlementCounters, Position};
