@@ -105,11 +105,14 @@ pub enum CommitFailure {
 }
 
 /// How a failed call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aborted {
     /// Something was made that no caller may see: the caller gets `PLUGIN_FAULT` and not a word of
     /// the plugin's.
     pub tainted: bool,
+    /// What the call read may never have been anchored: the caller gets this, and not a word of the
+    /// plugin's.
+    pub unwritten: Option<Refusal>,
 }
 
 impl Call {
@@ -240,13 +243,22 @@ impl Call {
         }
     }
 
-    /// A unit that was only found may come from a batch that is not anchored yet, and never will be
-    /// if the platform failed: promise I2 is about that answer as well.
+    /// What was only read may come from a batch that is not anchored yet, and never will be if the
+    /// platform failed: promise I2 is about that answer as well, be it a unit or a record in which
+    /// a plugin kept what was released to it.
     async fn answer_from_read(self) -> Result<(), CommitFailure> {
-        if !self.found_drawn || self.host.committer.settled().await.is_ok() {
-            return Ok(());
+        if self.found_drawn || self.must_be_settled() {
+            let settled = self.host.committer.settled().await;
+            return settled.map_err(|_| CommitFailure::Refused(self.host.cannot_write()));
         }
-        Err(CommitFailure::Refused(self.host.cannot_write()))
+        Ok(())
+    }
+
+    /// Whether what the caller hears may come from a batch that is not anchored. A store that was
+    /// opened to be read has none.
+    fn must_be_settled(&self) -> bool {
+        let anchored = self.host.committer.has_anchored(self.view.position().commit);
+        self.session.plugin.is_some() && self.host.suspicion.is_none() && !anchored
     }
 
     /// Ends a call that failed: its writes are dropped, except what a limited key released. A row
@@ -272,18 +284,26 @@ impl Call {
             self.host.outcomes.give_back(std::mem::take(&mut outcomes));
         }
         if !tainted && outcomes.is_empty() {
-            return Aborted { tainted };
+            let settled = !self.must_be_settled() || self.host.committer.settled().await.is_ok();
+            return self.aborted(tainted, settled);
         }
         self.push_outcomes(outcomes);
         let transaction = self.transaction(Which::Released);
-        match self.host.committer.commit(transaction).await {
+        let written = self.host.committer.commit(transaction).await;
+        match &written {
             Ok(_) => self.settle(Which::Released).await,
             Err(error) => {
                 tracing::warn!(%error, tainted, "the outcome of a call was not written");
                 self.leave_in_doubt();
             }
         }
-        Aborted { tainted }
+        let settled = written.is_ok() || !self.must_be_settled();
+        self.aborted(tainted, settled)
+    }
+
+    fn aborted(&self, tainted: bool, settled: bool) -> Aborted {
+        let unwritten = (!settled).then(|| self.host.cannot_write());
+        Aborted { tainted, unwritten }
     }
 
     /// The plugin on whose behalf the call runs.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use mintmark_custody::{Call, Carry, CommitFailure, Session};
+use mintmark_custody::{Aborted, Call, Carry, CommitFailure, Session};
 use mintmark_model::{Reason, Refusal};
 
 use crate::bindings::exports::mintmark::plugin::service::Status;
@@ -189,9 +189,13 @@ impl Invocation {
         log: &CallLog,
     ) -> Next {
         let request = call.request_id();
-        let tainted = call.abort(reason).await.tainted;
-        tell(plugin, &request, log, tainted);
-        Next::Answer(Err(if tainted { Refused::fault() } else { refused }))
+        let Aborted { tainted, unwritten } = call.abort(reason).await;
+        tell(plugin, &request, log, tainted || unwritten.is_some());
+        Next::Answer(Err(match unwritten {
+            _ if tainted => Refused::fault(),
+            Some(refusal) => refusal.into(),
+            None => refused,
+        }))
     }
 
     /// Others were faster each time. What a limited key released is committed all the same.

@@ -122,6 +122,8 @@ struct Status {
     /// The first failure.
     poison: OnceLock<Poison>,
     batches: AtomicU64,
+    /// The number of the last transaction that is anchored, as far as this committer saw it.
+    anchored: AtomicU64,
 }
 
 impl Status {
@@ -188,6 +190,12 @@ impl Committer {
             drop(queue.send(Job::Settle { answer }));
         }
         async { wait.await.unwrap_or(Err(CommitError::Unavailable)) }
+    }
+
+    /// Whether all up to the transaction `commit` is known to be anchored: who read no more need not
+    /// wait until it is [settled](Self::settled).
+    pub fn has_anchored(&self, commit: u64) -> bool {
+        commit <= self.0.status.anchored.load(Ordering::Acquire)
     }
 
     /// Whether a failure has ended all commits until the host is started again.
@@ -284,6 +292,7 @@ impl Worker {
             let snapshot = block_on(self.store.snapshot())?;
             let advanced = self.hook.advance(snapshot.position(), &remembered);
             advanced.map_err(|NotAnchored(poison)| poison)?;
+            self.status.anchored.store(snapshot.position().commit, Ordering::Release);
             self.status.batches.fetch_add(1, Ordering::AcqRel);
         }
         Ok(outcomes)

@@ -251,6 +251,7 @@ fn i2_what_can_be_read_and_is_not_anchored_is_never_settled() {
     assert_eq!(block_on(committer.settled()), Ok(()));
     block_on(committer.commit(counting(10))).unwrap();
     assert_eq!(block_on(committer.settled()), Ok(()));
+    assert!(committer.has_anchored(1) && !committer.has_anchored(2));
     let batches = committer.batches();
     fails.store(1, Ordering::SeqCst);
     let committed = committer.commit(counting(10));
@@ -261,5 +262,6 @@ fn i2_what_can_be_read_and_is_not_anchored_is_never_settled() {
     assert_eq!(block_on(settled), Err(CommitError::Unavailable));
     assert_eq!(block_on(committer.settled()), Err(CommitError::Unavailable));
     assert_eq!(committer.batches(), batches);
+    assert!(!committer.has_anchored(2));
     assert_eq!(block_on(Committer::closed().settled()), Err(CommitError::Unavailable));
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use futures_executor::block_on;
-use mintmark_custody::{Call, Carry, CommitFailure, Session};
+use mintmark_custody::{Aborted, Call, Carry, CommitFailure, Session};
 use mintmark_model::{Reason, ReasonClass, Refusal};
 use mintmark_sdk::{Code, Plugin, Status, backend};
 use prost::Message;
@@ -164,8 +164,12 @@ fn end<T>(ran: Ran<T>, call: Call) -> Next<T> {
 /// Drops what the plugin wrote; of a call that used a limited key not a word of the plugin's comes
 /// out.
 fn abort(call: Call, reason: Reason, status: Status) -> Status {
-    let aborted = block_on(call.abort(reason));
-    if aborted.tainted { fault() } else { status }
+    let Aborted { tainted, unwritten } = block_on(call.abort(reason));
+    match unwritten {
+        _ if tainted => fault(),
+        Some(refusal) => status_of(refusal),
+        None => status,
+    }
 }
 
 fn fault() -> Status {

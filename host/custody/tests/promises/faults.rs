@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use mintmark_crypto::Secret;
 use mintmark_model::Reason;
 use mintmark_platform::{Anchor, Platform};
+use mintmark_sdk_testing::sdk::allotments::Allotment;
+use mintmark_sdk_testing::sdk::certificates::Csr;
+use mintmark_sdk_testing::sdk::{Status, records};
 use mintmark_sdk_testing::{Device, Hardware};
 use mintmark_store::{Error, Later, Outcome, Snapshot, Store, Transaction, Verified};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Line};
 
 /// How the disk behaves.
 const WORKS: u8 = 0;
@@ -244,4 +247,36 @@ fn i2_a_failed_call_releases_nothing_either_where_the_disk_refuses() {
     let bench = flaky.repaired();
     assert_eq!(bench.counters(&entitlement).unused, 10);
     bench.provision(&entitlement, "SN:1", &device).unwrap();
+}
+
+#[test]
+fn i2_what_a_plugin_kept_of_an_unwritten_call_leaves_in_no_read_and_no_refusal() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    let device = Device::new();
+    let run = |work: &dyn Fn() -> Result<Vec<u8>, Status>| {
+        flaky.bench.site.run::<Line, _>("station", "line-4", work)
+    };
+    let kept = || Ok(records::get("kept")?.unwrap_or_default());
+    assert_eq!(run(&kept), Ok(Vec::new()));
+    flaky.platform.mood.store(REFUSES, Ordering::SeqCst);
+    let made = run(&|| {
+        let unit = Allotment::open(&entitlement)?.draw("SN:1", None)?;
+        let artefact = unit.certify_csr(&Csr::read(&device.csr())?, &[])?;
+        records::put("kept", artefact.certificate.unwrap())?;
+        Ok(Vec::new())
+    });
+    // The store has it all, the anchor nothing: whoever sets the store back has the unit again.
+    assert_eq!(made.unwrap_err().reason, "LEDGER_UNAVAILABLE");
+    assert_eq!(run(&kept).unwrap_err().reason, "LEDGER_UNAVAILABLE");
+    for _ in 0..2 {
+        let told = run(&|| Err(Status::invalid("INVALID_ARGUMENT", format!("{:?}", kept()?))));
+        let told = told.unwrap_err();
+        assert_eq!(told.reason, "LEDGER_UNAVAILABLE");
+        assert!(!told.message.contains("48, 130"), "{told:?}");
+    }
+    let bench = flaky.repaired();
+    assert_eq!(bench.counters(&entitlement).issued, 1);
+    let kept = bench.site.run::<Line, _>("station", "line-4", kept).unwrap();
+    assert!(!kept.is_empty());
 }
