@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mintmark_crypto::SecretBytes;
 use mintmark_exchange::canonical;
-use mintmark_exchange::row::{Event, PluginRef, RowBody};
+use mintmark_exchange::row::{Event, PluginRef, ROW_DELAY_MS_MAX, RowBody};
 use mintmark_model::escrow::{Amendment, Lease, Moment};
 use mintmark_model::{Counters, Principal, Reason, Refusal, UnitState};
 use mintmark_store::{CommitError, Key, NewRow, Transaction, Version};
@@ -424,12 +424,16 @@ impl Call {
         let first = counters.write_into(which, &mut transaction);
         // After those of the units: which of them left its bounds is told by its place.
         self.count_notes(&mut transaction);
-        for row in std::mem::take(&mut self.rows) {
+        let now = self.host.clock.now();
+        for mut row in std::mem::take(&mut self.rows) {
             let released = row.unit.as_ref().is_none_or(|unit| {
                 self.units.get(unit).is_some_and(UnitWork::is_released) && row.is_release()
             });
             if which == Which::Released && !released {
                 continue;
+            }
+            if row.is_late(now) {
+                row.moment = now;
             }
             let indices = row.allotment.as_ref().and_then(|allotment| first.get(allotment));
             let counters = indices.map_or(Vec::new(), |first| (*first..*first + 10).collect());
@@ -540,6 +544,14 @@ impl PendingRow {
     /// A row that is about no unit.
     pub(crate) fn plain(moment: Moment, event: Event) -> Self {
         Self { moment, event, unit: None, allotment: None, principal: None }
+    }
+
+    /// Whether its call took so long that headquarters would take the row for a clock that steps
+    /// back: then it has the time of its commit. A unit's row keeps the time by which its limits
+    /// were judged, which is no older than a deadline.
+    fn is_late(&self, now: Moment) -> bool {
+        let age_ms = now.monotonic_ms.saturating_sub(self.moment.monotonic_ms);
+        self.unit.is_none() && age_ms > ROW_DELAY_MS_MAX / 2
     }
 
     /// Whether it says that something left the host for the first time.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mintmark_custody::Settings;
 use mintmark_pki::{ClusterPath, ClusterRole};
-use mintmark_runtime::{LimitsAsked, RuntimeConfig};
+use mintmark_runtime::{DEADLINE_MS_MAX, LimitsAsked, RuntimeConfig};
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -127,6 +127,12 @@ impl Config {
         if self.limits.free_mib_min.is_some_and(|mebibytes| mebibytes < FREE_MIB_MIN) {
             let text = format!("free_mib_min must be {FREE_MIB_MIN} or more");
             return Err(Error::Usage(text));
+        }
+        for (name, limits) in &self.limits.plugins {
+            if limits.deadline_ms.is_some_and(|deadline_ms| deadline_ms > DEADLINE_MS_MAX) {
+                let text = format!("deadline_ms of {name} must be {DEADLINE_MS_MAX} or less");
+                return Err(Error::Usage(text));
+            }
         }
         self.cluster().map(drop)
     }

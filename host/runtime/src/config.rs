@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use mintmark_exchange::row::ROW_DELAY_MS_MAX;
+
 /// The most bytes of a component file.
 pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
 
 /// The most bytes of a request or a response.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// The longest deadline that a plugin can have, in milliseconds: headquarters expects its rows in
+/// that time, and the host has as much again for the rest of the call.
+pub const DEADLINE_MS_MAX: u64 = ROW_DELAY_MS_MAX / 2;
 
 const MIB: u64 = 1 << 20;
 
@@ -17,7 +23,8 @@ pub struct RuntimeConfig {
     pub limits: Limits,
     /// The most that a manifest can ask for.
     pub ceiling: Limits,
-    /// What an admin set for a plugin, by name; above the ceiling too.
+    /// What an admin set for a plugin, by name; above the ceiling too, but for
+    /// [`DEADLINE_MS_MAX`].
     pub overrides: BTreeMap<String, LimitsAsked>,
     /// The most instances alive at once, of all plugins together.
     pub instances_max: u32,
@@ -65,10 +72,8 @@ impl RuntimeConfig {
             host_calls: wanted.host_calls.min(self.ceiling.host_calls),
             ..wanted
         };
-        match self.overrides.get(name) {
-            Some(set) => capped.with(set),
-            None => capped,
-        }
+        let set = self.overrides.get(name).map_or(capped, |set| capped.with(set));
+        Limits { deadline_ms: set.deadline_ms.min(DEADLINE_MS_MAX), ..set }
     }
 
     /// The most memory that any plugin can have.
@@ -132,9 +137,12 @@ mod tests {
         assert_eq!(limits.memory_bytes, config.ceiling.memory_bytes);
         assert_eq!(limits.host_calls, 7);
 
-        let set = LimitsAsked { deadline_ms: Some(60_000), ..LimitsAsked::default() };
+        let mut set = LimitsAsked { deadline_ms: Some(45_000), ..LimitsAsked::default() };
         config.overrides.insert("p".into(), set);
-        assert_eq!(config.limits("p", &asked).deadline_ms, 60_000);
+        assert_eq!(config.limits("p", &asked).deadline_ms, 45_000);
+        set.deadline_ms = Some(DEADLINE_MS_MAX + 1);
+        config.overrides.insert("p".into(), set);
+        assert_eq!(config.limits("p", &asked).deadline_ms, DEADLINE_MS_MAX);
         assert_eq!(config.limits("q", &LimitsAsked::default()), config.limits);
     }
 }

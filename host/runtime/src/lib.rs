@@ -42,7 +42,9 @@ mod state;
 mod wasi;
 
 pub use component::{Inspected, Method, Service, inspect};
-pub use config::{COMPONENT_BYTES_MAX, Limits, LimitsAsked, MESSAGE_BYTES_MAX, RuntimeConfig};
+pub use config::{
+    COMPONENT_BYTES_MAX, DEADLINE_MS_MAX, Limits, LimitsAsked, MESSAGE_BYTES_MAX, RuntimeConfig,
+};
 pub use error::Error;
 pub use manifest::Manifest;
 pub use refused::{Code, PluginStatus, Refused};

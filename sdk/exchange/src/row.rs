@@ -19,7 +19,7 @@ pub struct RowBody {
     /// 1.
     pub version: u16,
     /// Site time of the decision, milliseconds since the epoch. Rows are chained in the order of
-    /// their commits, so this steps back between rows, by at most [`CALL_DEADLINE_MS`].
+    /// their commits, so this steps back between rows, by at most [`ROW_DELAY_MS_MAX`].
     pub time_ms: u64,
     /// The monotonic clock at the decision, milliseconds since an arbitrary point of this boot.
     pub monotonic_ms: u64,
@@ -50,8 +50,9 @@ pub struct PluginRef {
 pub const VERSION: u16 = 1;
 /// Most bytes of a body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
-/// The longest time between a decision and its row: the deadline of a call.
-pub const CALL_DEADLINE_MS: u64 = 5_000;
+/// The longest time between a decision and its row: twice the longest deadline that a plugin can
+/// have, for the work after the plugin's own.
+pub const ROW_DELAY_MS_MAX: u64 = 120_000;
 
 impl RowBody {
     /// The canonical encoding.

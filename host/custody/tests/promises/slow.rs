@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use futures_executor::block_on;
 use futures_util::future::{join, join_all};
 use mintmark_custody::{Call, Session};
+use mintmark_exchange::row::ROW_DELAY_MS_MAX;
 use mintmark_exchange::unit::UnitChange;
 use mintmark_sdk_testing::{Device, Hardware, NODE, SimulatedDisk};
 use mintmark_store::{Embedded, Identity, Medium};
@@ -182,4 +183,29 @@ fn s12_who_asks_again_during_a_sync_gets_the_same_answer_when_it_has_ended() {
     let changes: Vec<_> = slow.bench.unit_rows().into_iter().map(|row| row.change).collect();
     assert_eq!(changes, [UnitChange::Issued, UnitChange::Released]);
     assert_eq!(slow.bench.counters(&slow.entitlement).issued, 1);
+}
+
+/// Headquarters takes rows that are later than that for a clock that steps back, and nobody can
+/// take it back.
+#[test]
+fn s12_no_row_is_later_than_headquarters_expects_however_long_a_call_takes() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    // A plugin's longest call, one that waited as long for its turn, and what has no deadline.
+    for (number, seconds) in [60, 119, 3_600].into_iter().enumerate() {
+        let mut slow = block_on(bench.call());
+        block_on(slow.note("late")).unwrap();
+        bench.world.pass_ms(seconds * 1_000);
+        bench.provision(&entitlement, &format!("SN:{number}"), &Device::new()).unwrap();
+        block_on(finish(slow)).unwrap();
+    }
+    let late = bench.rows().into_iter().scan(0, |latest, row| {
+        let late = u64::saturating_sub(*latest, row.body.time_ms);
+        *latest = row.body.time_ms.max(*latest);
+        Some(late)
+    });
+    // Both happens: a row has the time of its decision while that is near enough.
+    let late: Vec<u64> = late.collect();
+    assert!(late.iter().any(|late| *late >= 60_000), "{late:?}");
+    assert!(late.iter().all(|late| *late <= ROW_DELAY_MS_MAX), "{late:?}");
 }

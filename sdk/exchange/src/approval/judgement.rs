@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{ApprovalRequest, ApprovalStatement, Approvers, VERSION};
 use crate::charter::Approver;
 use crate::order::{APPROVAL, SignedOrder};
-use crate::row::CALL_DEADLINE_MS;
+use crate::row::ROW_DELAY_MS_MAX;
 use crate::{Digest, sha256};
 
 /// Where and when an act is to be done.
@@ -92,7 +92,7 @@ impl ApprovalRequest {
             return Err(NotApproved::AnotherList);
         }
         // A clock that was lowered brings back nothing that was asked at a later time.
-        let asked = place.now_ms.saturating_add(CALL_DEADLINE_MS) >= self.made_at;
+        let asked = place.now_ms.saturating_add(ROW_DELAY_MS_MAX) >= self.made_at;
         if !asked || place.now_ms >= self.expires_at {
             return Err(NotApproved::Expired);
         }
@@ -257,7 +257,7 @@ mod tests {
         let given = [yes("ada", &request)];
         let at = |place| approved(&list, &request, &given, place, holds);
         assert!(at(place()).is_ok());
-        for now_ms in [20_000, 10_000 - CALL_DEADLINE_MS - 1] {
+        for now_ms in [20_000, 10_000 - ROW_DELAY_MS_MAX - 1] {
             assert_eq!(at(Place { now_ms, ..place() }), Err(NotApproved::Expired));
         }
         assert_eq!(at(Place { epoch: 2, ..place() }), Err(NotApproved::AnotherEpoch));

@@ -17,7 +17,7 @@ use crate::{
         report::{Findings, Histogram, Notes, Place},
         state::SiteState,
     },
-    row::{CALL_DEADLINE_MS, Event, Row, Started},
+    row::{Event, ROW_DELAY_MS_MAX, Row, Started},
     verify::Verify,
 };
 
@@ -309,7 +309,7 @@ impl Application {
         let node = self.state.nodes.entry(place.node.to_owned()).or_default();
         let started = matches!(body.event, Event::Started(_));
         let acknowledged = matches!(body.event, Event::ClockAcknowledged { .. });
-        if !acknowledged && body.time_ms.saturating_add(CALL_DEADLINE_MS) < node.time_max_ms {
+        if !acknowledged && body.time_ms.saturating_add(ROW_DELAY_MS_MAX) < node.time_max_ms {
             if row.sequence == 1 {
                 // A restored clock goes on from the backup, until somebody tells it the time.
                 let text = "site time is that of the backup again";
@@ -320,7 +320,7 @@ impl Application {
             }
             node.time_max_ms = body.time_ms;
         }
-        let behind = body.monotonic_ms.saturating_add(CALL_DEADLINE_MS) < node.monotonic_max_ms;
+        let behind = body.monotonic_ms.saturating_add(ROW_DELAY_MS_MAX) < node.monotonic_max_ms;
         if !started && behind {
             let text = "the monotonic clock steps back";
             self.findings.hold(FindingKind::Clock, place, text);

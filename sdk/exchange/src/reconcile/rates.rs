@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{grant::Rate, row::CALL_DEADLINE_MS};
+use crate::{grant::Rate, row::ROW_DELAY_MS_MAX};
 
 /// The time that a node has served, over all its starts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub(super) struct Served {
 
 /// Recent reservations under one rate, in bounded memory.
 ///
-/// Rows come in the order of their commits, so a decision can come up to [`CALL_DEADLINE_MS`] late;
+/// Rows come in the order of their commits, so a decision can come up to [`ROW_DELAY_MS_MAX`] late;
 /// it is put where it belongs, and the windows behind it are checked again.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct RateMeter {
@@ -123,13 +123,13 @@ impl RateMeter {
         let Some(newest) = self.moments.last().map(|moment| moment.last) else {
             return;
         };
-        let late = |moment: &Moment| newest.saturating_sub(moment.last) > CALL_DEADLINE_MS;
+        let late = |moment: &Moment| newest.saturating_sub(moment.last) > ROW_DELAY_MS_MAX;
         let late = self.moments.partition_point(late);
         let Some(earliest) = self.moments.get(late).map(|moment| (moment.first, moment.sum)) else {
             return;
         };
         let needless = |moment: &Moment| {
-            earliest.0.saturating_sub(moment.first) >= window_ms.saturating_add(CALL_DEADLINE_MS)
+            earliest.0.saturating_sub(moment.first) >= window_ms.saturating_add(ROW_DELAY_MS_MAX)
                 || earliest.1 - moment.sum > units
         };
         let dropped = self.moments[..late].partition_point(needless);

@@ -8,7 +8,7 @@ use crate::{
         FeedError, FindingKind, MemoryRegister, Outcome, Reconciler, SiteState, Verdict, World,
         tests::site::*,
     },
-    row::{Event, Row, RowBody},
+    row::{Event, ROW_DELAY_MS_MAX, Row, RowBody},
     unit::{UnitChange, UnitState},
 };
 
@@ -422,11 +422,15 @@ fn scrap_beyond_the_allowance_needs_approval() {
 
 #[test]
 fn r10_a_clock_that_steps_back_is_a_hold() {
-    let (grant, mut site) = produced();
-    site.now_ms -= 5_001;
-    let event = Event::Note { text: "earlier".to_owned() };
-    site.call(vec![(event, None)]);
-    let (outcome, _) = reconcile(&grant, &site.bundle(0));
+    let earlier = |by_ms: u64| {
+        let (grant, mut site) = produced();
+        site.now_ms -= by_ms;
+        let event = Event::Note { text: "earlier".to_owned() };
+        site.call(vec![(event, None)]);
+        reconcile(&grant, &site.bundle(0)).0
+    };
+    assert_eq!(earlier(ROW_DELAY_MS_MAX).report.verdict, Verdict::Clean);
+    let outcome = earlier(ROW_DELAY_MS_MAX + 1);
     assert_eq!(outcome.report.verdict, Verdict::Hold);
     assert_eq!(outcome.report.findings[0].kind, FindingKind::Clock);
     assert_eq!(outcome.report.findings[0].row, Some(33));
