@@ -300,12 +300,17 @@ impl Call {
         Some(OpenUnit { grant: Arc::clone(grant), number: work.number })
     }
 
+    /// The units that this call works on, and those of its first run that it has not come to.
+    pub(crate) fn works(&self) -> impl Iterator<Item = &UnitWork> {
+        let carried = self.carried.values().map(|Carried(work)| work);
+        self.units.values().chain(carried)
+    }
+
     /// The units of a product that this call drew, and that its first run drew: no snapshot has
     /// them yet.
     fn drawn_of<'a>(&'a self, product: &'a str) -> impl Iterator<Item = &'a UnitWork> {
-        let carried = self.carried.values().map(|Carried(work)| work);
-        let all = self.units.values().chain(carried);
-        all.filter(move |work| work.reservation.is_some() && work.grant.product.id == product)
+        self.works()
+            .filter(move |work| work.reservation.is_some() && work.grant.product.id == product)
     }
 
     /// The unit that a subject has already; none if it may have a further one.

@@ -58,7 +58,8 @@ impl Call {
         let mut counters = self.fixed_counters(entitlement).await?;
         if !record.is_closed() {
             let destroyed = self.end_allotment(&place, record, &grant).await?;
-            counters.unused -= destroyed;
+            counters.unused =
+                counters.unused.checked_sub(destroyed).ok_or_else(|| self.overtaken())?;
             counters.destroyed += destroyed;
         }
         let statement = ClosingStatement {
@@ -311,7 +312,8 @@ impl Call {
         let incarnation = self.host.identity.incarnation;
         let held = held.filter(|held| held.incarnation == incarnation).ok_or_else(unreceipted)?;
         // What this very call does to it can have no receipt.
-        if self.rows.iter().any(|row| must_be_receipted(&row.event, entitlement)) {
+        let own = self.rows.iter().any(|row| must_be_receipted(&row.event, entitlement));
+        if own || self.works().any(|work| work.grant.entitlement == entitlement) {
             return Err(unreceipted());
         }
         let after = Position { sequence: held.sequence, hash: held.hash };

@@ -231,7 +231,8 @@ impl Call {
         let place = Key::new(tables::DEVICE_KEYS, hash);
         self.claim(&place).await?;
         let (taken, version) = self.view.peek_versioned(&place).await?;
-        let here = self.units.values().any(|work| work.pinned == Some(hash));
+        // What the first run of this call pinned is not committed yet.
+        let here = self.works().any(|work| work.pinned == Some(hash));
         if taken.is_some() || here {
             let detail = "The key belongs to another device.";
             return Err(Refusal::new(Reason::DuplicateKey, detail));

@@ -8,7 +8,7 @@ use mintmark_sdk_testing::Device;
 use mintmark_sdk_testing::sdk::keys::{Algorithm, Key, KeyPolicy, Operations};
 use mintmark_sdk_testing::sdk::{self, Status, allotments::Allotment, certificates::Csr};
 
-use crate::bench::{Bench, Line, draw, finish, issue};
+use crate::bench::{Bench, Line, draw, finish, import_receipt, issue};
 
 /// Makes `call` lose against another one that changes the record that it read.
 async fn overtake(bench: &Bench, call: &mut Call) {
@@ -282,4 +282,38 @@ fn i1_a_rerun_can_not_give_the_serial_of_its_first_run_to_another_device() {
         rerun.abort(refused.reason).await;
     });
     assert_eq!(changes(&bench), [(0, UnitChange::Issued)]);
+}
+
+#[test]
+fn i4_a_rerun_gives_the_key_of_its_first_run_to_no_other_unit() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    let device = Device::new();
+    block_on(async {
+        let mut call = bench.call().await;
+        issue(&mut call, &entitlement, "SN:1", &device).await.unwrap();
+        overtake(&bench, &mut call).await;
+        let mut rerun = bench.call_as("line-4", Some(conflicts(call).await)).await;
+        let refused = issue(&mut rerun, &entitlement, "SN:2", &device).await.err().unwrap();
+        assert_eq!(refused.reason, Reason::DuplicateKey);
+        rerun.abort(refused.reason).await;
+    });
+    assert_eq!(changes(&bench), [(0, UnitChange::Issued)]);
+}
+
+#[test]
+fn r15_a_rerun_states_no_end_while_a_unit_of_its_first_run_is_to_be_written() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    block_on(async {
+        let mut call = bench.call().await;
+        issue(&mut call, &entitlement, "SN:1", &Device::new()).await.unwrap();
+        overtake(&bench, &mut call).await;
+        let mut rerun = bench.call_as("line-4", Some(conflicts(call).await)).await;
+        let refused = rerun.export_closing(&entitlement).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::WrongState);
+        rerun.abort(refused.reason).await;
+    });
+    assert_eq!(bench.counters(&entitlement).unused, 9);
 }
