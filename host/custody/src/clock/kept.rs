@@ -4,6 +4,8 @@
 //! record says from which row on: what people say about the clock may lower the mark, and then
 //! earlier rows don't count.
 
+use std::collections::BTreeSet;
+
 use mintmark_exchange::row::Row;
 use mintmark_store::{Key, Snapshot};
 
@@ -22,6 +24,8 @@ pub(crate) struct Kept {
 
 /// How many rows are read at once, from the end back.
 const PAGE_ROWS: u64 = 256;
+/// How many calls are read at least: more than can be under way together.
+const CALLS: usize = 1_024;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// Where the mark is.
@@ -49,13 +53,14 @@ pub(crate) async fn kept(
 }
 
 /// The latest time in the last rows after `after`. Rows are in the order of their commits, which is
-/// that of their times but for calls that were under way together; a page holds more than those.
-/// Rows of a suspect clock only repeat the mark.
+/// that of their times but for calls that were under way together: those of more calls than that
+/// are read, however many rows each of them has. Rows of a suspect clock only repeat the mark.
 async fn latest(snapshot: &dyn Snapshot, node: &str, after: u64) -> Result<Option<u64>, OpenError> {
     let mut to = snapshot.position().head(node).map_or(0, |head| head.sequence);
-    while to > after {
+    let mut found = None;
+    let mut calls = BTreeSet::new();
+    while to > after && (found.is_none() || calls.len() < CALLS) {
         let from = after.max(to.saturating_sub(PAGE_ROWS));
-        let mut found = None;
         let mut next = from;
         while next < to {
             let rows = snapshot.rows(node, next, PAGE_BYTES).await.map_err(OpenError::Store)?;
@@ -64,15 +69,13 @@ async fn latest(snapshot: &dyn Snapshot, node: &str, after: u64) -> Result<Optio
             for row in &rows {
                 let row = Row::decode(&row.encoded)
                     .map_err(|_| OpenError::Damaged("one of the last ledger rows"))?;
+                calls.insert(row.body.request);
                 if !row.body.clock_suspect {
                     found = found.max(Some(row.body.time_ms));
                 }
             }
         }
-        if found.is_some() {
-            return Ok(found);
-        }
         to = from;
     }
-    Ok(None)
+    Ok(found)
 }

@@ -408,3 +408,34 @@ fn r11_a_second_acknowledgement_takes_several_people() {
     bench.site.clock().set_wall_ms(now - DAY);
     assert_eq!(bench.acknowledge_clock().unwrap_err().reason, Reason::ApprovalRequired);
 }
+
+#[test]
+fn r10_rows_of_an_earlier_decision_set_no_clock_back_at_a_start_however_many() {
+    let mut bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    let device = Device::new();
+    bench.provision(&entitlement, "SN:0", &device).unwrap();
+    let began = bench.clock_status().site_time_ms;
+    for round in 1..4 {
+        let mut slow = block_on(bench.call());
+        block_on(async {
+            let unit = draw(&mut slow, &entitlement, "SN:0").await.unwrap();
+            slow.unit_artefact(&unit).await.unwrap();
+        });
+        bench.world.pass_ms(50_000);
+        bench.one_more(&entitlement, &format!("SN:{round}")).unwrap();
+        let latest = bench.clock_status().site_time_ms;
+        block_on(async {
+            let unit = draw(&mut slow, &entitlement, "SN:0").await.unwrap();
+            for _ in 0..300 {
+                slow.unit_artefact(&unit).await.unwrap();
+            }
+            finish(slow).await.unwrap();
+        });
+        // The rows at the end say when the slow call began; somebody sets the clock to that.
+        bench.site.clock().set_wall_ms(began);
+        bench = bench.restarted();
+        assert!(bench.clock_status().site_time_ms >= latest, "round {round}");
+        bench.site.clock().set_wall_ms(latest);
+    }
+}
