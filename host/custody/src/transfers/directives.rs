@@ -55,9 +55,23 @@ impl Call {
         let change = read_change(change)?;
         let place = tables::pair(tables::GRANTED, site, entitlement);
         let record: Option<GrantedRecord> = self.read(&place).await?;
-        let mut record = record.ok_or_else(|| Refusal::not_found("entitlement"))?;
+        let record = record.ok_or_else(|| Refusal::not_found("entitlement"))?;
         check_possible(&record, change)?;
         self.refuse_stale_stream(site).await?;
+        // From here on the order is given whole, or the call is not committed.
+        let given = self.give_order(record, change, site, entitlement, product_ca).await;
+        self.whole(given)
+    }
+
+    async fn give_order(
+        &mut self,
+        mut record: GrantedRecord,
+        change: Change,
+        site: &str,
+        entitlement: &str,
+        product_ca: Option<&OpenKey>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let place = tables::pair(tables::GRANTED, site, entitlement);
         if let Change::Extend { units, not_after } = change {
             self.refuse_before_entry(site).await?;
             let (recipient, entitlement) = (site.to_owned(), entitlement.to_owned());

@@ -483,3 +483,20 @@ fn an_extended_allotment_has_a_revocation_list_of_each_of_its_batch_cas() {
         assert_eq!(named, 1, "{total}");
     }
 }
+
+#[test]
+fn i5_an_order_that_was_refused_half_way_can_not_be_committed() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    let before = crate::bench::rows(&bench.hq).len();
+    let swallowed = bench.hq.run::<Office, _>("admin", "ada", || {
+        // The units are credited before the CA is found to be missing.
+        let extend = Change::Extend { units: 5, not_after: None };
+        let site = bench.site.uri();
+        assert!(transfers::export_directive(&site, &entitlement, &extend, None).is_err());
+        Ok(())
+    });
+    assert_eq!(swallowed.unwrap_err().reason, "INVALID_ARGUMENT");
+    let since = crate::bench::rows(&bench.hq).split_off(before);
+    assert!(since.iter().all(|row| matches!(row.body.event, Event::Outcome { .. })), "{since:?}");
+}
