@@ -94,8 +94,9 @@ const DIRECTIVES: Table<Vec<u8>> = Table::new("directives");
 const PRODUCTS: Table<()> = Table::new("products");
 
 const PAGE: u32 = 1_000;
-/// A site's state is a few bytes per node, entitlement and rate.
-const STATE_BYTES_MAX: usize = 16 << 20;
+/// A site's state is a few bytes per node, entitlement and rate. Reading it takes several times its
+/// length of a plugin's memory.
+pub(crate) const STATE_BYTES_MAX: usize = 8 << 20;
 
 impl Entitlement {
     /// How the site stands with it.
@@ -272,7 +273,11 @@ pub(crate) fn site_state(site: &str) -> Result<SiteState, Error> {
 
 /// Remembers a site as of a clean bundle.
 pub(crate) fn set_site_state(site: &str, state: &SiteState) -> Result<(), Error> {
-    state_blob(site).write(&encode(state))
+    let encoded = encode(state);
+    if encoded.len() > STATE_BYTES_MAX {
+        return Err(Error::Malformed("a site's state, which is too large"));
+    }
+    state_blob(site).write(&encoded)
 }
 
 fn grant_blob(id: &str) -> Blob {

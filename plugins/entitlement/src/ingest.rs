@@ -9,6 +9,9 @@
 //! one call is then dropped whole. One that took several is over before the receipt is asked for:
 //! other bundles need not wait for what may never come, and whoever sends the file again is given
 //! the receipt, or told why there is none.
+//!
+//! Which bundle is being checked is in a small record of its own: whatever became of the check, the
+//! next bundle needs no more than that to go on with it, or to forget it.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::reconcile::{Reconciler, Report, SiteState};
 use mintmark_sdk::messages::{self, Purpose};
 use mintmark_sdk::{Code, Digest, Error, Status, caller, clock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
@@ -32,12 +36,32 @@ pub(crate) enum Step {
     Done(Box<StoredReport>),
 }
 
-/// The bundle that is being checked.
-#[derive(Debug, Serialize, Deserialize)]
+/// Which bundle is being checked, and how far its check is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Marker {
+    bundle: Bundle,
+    /// When the last step was made, or the first call for another bundle came after a rest.
+    touched_ms: u64,
+    /// True from that call until the next step: what is judged may be past going on with.
+    retried: bool,
+    kind: Kind,
+}
+
+/// A [`Stage`] without what is in it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+enum Kind {
+    Copy(u64),
+    Check,
+    Register,
+    Drop,
+    #[default]
+    Abandon,
+}
+
+/// The bundle that is being checked, with its check.
+#[derive(Debug)]
 struct Active {
     bundle: Bundle,
-    /// When the last step was made.
-    touched_ms: u64,
     stage: Stage,
 }
 
@@ -51,7 +75,7 @@ enum Begun {
 }
 
 /// A bundle that was opened.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Bundle {
     /// The staged file.
     pub(crate) file: String,
@@ -62,7 +86,7 @@ pub(crate) struct Bundle {
 }
 
 /// What is to be done next with the bundle.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 enum Stage {
     /// Its body is copied, from here on: an auditor may want all of it, whatever the verdict.
     Copy(u64),
@@ -72,7 +96,8 @@ enum Stage {
     Register(Box<Judged>),
     /// It is not: what it would have changed is dropped.
     Drop(Box<Judged>),
-    /// Nobody went on with it, and another bundle waits: it is forgotten.
+    /// Nobody went on with it, and another bundle waits: it is forgotten. What of it was registered
+    /// is known when it comes again.
     Abandon,
 }
 
@@ -103,9 +128,11 @@ enum Turn {
     Mine,
     /// The other file is judged; its effects come first.
     Settle,
+    /// The same, and nobody has gone on with it for long: from the next call on.
+    Retry,
     /// Somebody works on the other file.
     Wait,
-    /// Nobody does.
+    /// Nobody does, or nobody can.
     Abandon,
 }
 
@@ -113,15 +140,17 @@ enum Turn {
 const REST_MS_MAX: u64 = 60_000;
 /// What one call may do, and what the parts of it cost: a piece of a body to copy or to follow, a
 /// piece whose rows are applied, each with half a dozen calls of the host, and a batch of the
-/// register.
+/// register. A call may move 64 MiB in all.
 const BUDGET: u32 = 128;
 const COPY_COST: u32 = 1;
 pub(crate) const FOLLOW_COST: u32 = 1;
 pub(crate) const APPLY_COST: u32 = 48;
-const BATCH_COST: u32 = 8;
+const BATCH_COST: u32 = 16;
 /// A call ends early rather than late.
 const TIME_LEFT_MS_MIN: u64 = 2_000;
-const STATE_BYTES_MAX: usize = 32 << 20;
+/// The check between two calls: a site's state and little more.
+const CHECK_BYTES_MAX: usize = catalog::STATE_BYTES_MAX;
+const MARKER_BYTES_MAX: usize = 64 << 10;
 
 /// Makes one step with the bundle that is staged as `file`.
 pub(crate) fn step(file: &str) -> Result<Step, Status> {
@@ -129,7 +158,7 @@ pub(crate) fn step(file: &str) -> Result<Step, Status> {
         return again(report, file);
     }
     let now_ms = clock::now();
-    let Some(active) = Active::load()? else {
+    let Some(marker) = Marker::load()? else {
         return match Active::begin(file)? {
             Begun::Known(report) => again(*report, file),
             Begun::New(active) => match active.advance(now_ms)? {
@@ -138,16 +167,21 @@ pub(crate) fn step(file: &str) -> Result<Step, Status> {
             },
         };
     };
-    match turn(active.bundle.file == file, active.is_judged(), active.touched_ms, now_ms) {
-        Turn::Mine => match active.advance(now_ms)? {
+    match marker.turn(file, now_ms) {
+        Turn::Mine => match marker.open()?.advance(now_ms)? {
             // The next call asks for the receipt.
             Step::Done(report) if report.lacks_receipt() => {
                 Ok(Step::Going { checked: report.length, total: report.length })
             }
             step => Ok(step),
         },
-        Turn::Settle => settle(active, now_ms),
-        Turn::Abandon => settle(Active { stage: Stage::Abandon, ..active }, now_ms),
+        Turn::Settle => settle(marker.open()?, now_ms),
+        Turn::Retry => {
+            // A step that a limit of the host ends leaves no trace of itself.
+            Marker { touched_ms: now_ms, retried: true, ..marker }.save()?;
+            Ok(Step::Going { checked: 0, total: 0 })
+        }
+        Turn::Abandon => settle(Active { bundle: marker.bundle, stage: Stage::Abandon }, now_ms),
         Turn::Wait => {
             let message = "another bundle is being checked; try again when it is done";
             Err(Status::new(Code::Aborted, "CONFLICT", message).with_retry_after_ms(1_000))
@@ -170,22 +204,58 @@ fn settle(other: Active, now_ms: u64) -> Result<Step, Status> {
     Ok(Step::Going { checked: 0, total: 0 })
 }
 
-fn turn(mine: bool, judged: bool, touched_ms: u64, now_ms: u64) -> Turn {
-    let resting = now_ms.saturating_sub(touched_ms) > REST_MS_MAX;
-    match (mine, judged, resting) {
-        (true, _, _) => Turn::Mine,
-        (false, true, _) => Turn::Settle,
-        (false, false, true) => Turn::Abandon,
-        (false, false, false) => Turn::Wait,
-    }
-}
-
 /// The host knows bundles that are done with; where it says which one it was, there is a report.
 fn known(error: Error) -> Result<Begun, Status> {
     let report = error.fact("digest").map(StoredReport::load);
     match report {
         Some(Ok(Some(report))) if error.is("REPLAYED") => Ok(Begun::Known(Box::new(report))),
         _ => Err(error.into()),
+    }
+}
+
+impl Marker {
+    fn load() -> Result<Option<Self>, Error> {
+        let Some(bytes) = marker_blob().read()? else {
+            return Ok(None);
+        };
+        // One that can't be read is nobody's, and abandoned.
+        Ok(Some(decode(&bytes, MARKER_BYTES_MAX).unwrap_or_default()))
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        marker_blob().write(&encode(self))
+    }
+
+    /// What a call for this file does.
+    fn turn(&self, file: &str, now_ms: u64) -> Turn {
+        let resting = now_ms.saturating_sub(self.touched_ms) > REST_MS_MAX;
+        match (self.is_judged(), resting) {
+            _ if self.bundle.file == file => Turn::Mine,
+            (true, false) => Turn::Settle,
+            (true, true) if !self.retried => Turn::Retry,
+            (_, true) => Turn::Abandon,
+            (false, false) => Turn::Wait,
+        }
+    }
+
+    /// Whether the verdict stands and only its effects are left to do.
+    fn is_judged(&self) -> bool {
+        match self.kind {
+            Kind::Copy(_) | Kind::Check => false,
+            Kind::Register | Kind::Drop | Kind::Abandon => true,
+        }
+    }
+
+    /// The check itself; one that can't be read is abandoned, so that it begins anew.
+    fn open(self) -> Result<Active, Error> {
+        let stage = match self.kind {
+            Kind::Copy(copied) => Some(Stage::Copy(copied)),
+            Kind::Check => kept()?.map(Stage::Check),
+            Kind::Register => kept()?.map(Stage::Register),
+            Kind::Drop => kept()?.map(Stage::Drop),
+            Kind::Abandon => None,
+        };
+        Ok(Active { bundle: self.bundle, stage: stage.unwrap_or(Stage::Abandon) })
     }
 }
 
@@ -210,18 +280,19 @@ impl Active {
             made_at_ms: message.made_at(),
         };
         let bundle = Bundle { file: file.to_owned(), digest, sender, length: message.length() };
-        Ok(Begun::New(Self { bundle, touched_ms: 0, stage: Stage::Copy(0) }))
+        Ok(Begun::New(Self { bundle, stage: Stage::Copy(0) }))
     }
 
     /// Goes on until the bundle is done, but for its receipt, or the call is used up.
     fn advance(self, now_ms: u64) -> Result<Step, Status> {
-        let Self { bundle, mut stage, .. } = self;
+        let Self { bundle, mut stage } = self;
         let mut budget = Budget { left: BUDGET };
         loop {
             stage = match stage.step(&bundle, &mut budget)? {
                 Next::Stage(stage) => stage,
                 Next::End(judged) => {
-                    blob().remove()?;
+                    check_blob().remove()?;
+                    marker_blob().remove()?;
                     return match judged {
                         Some(judged) => conclude::conclude(&bundle, *judged).map(Step::done),
                         None => Ok(Step::Going { checked: 0, total: 0 }),
@@ -230,30 +301,27 @@ impl Active {
             };
             if budget.is_used_up() {
                 let going = Step::Going { checked: stage.checked(&bundle), total: bundle.length };
-                Self { bundle, touched_ms: now_ms, stage }.save()?;
+                Self { bundle, stage }.save(now_ms)?;
                 return Ok(going);
             }
         }
     }
 
-    /// Whether the verdict stands and only its effects are left to do.
-    fn is_judged(&self) -> bool {
-        match self.stage {
-            Stage::Copy(_) | Stage::Check(_) => false,
-            Stage::Register(_) | Stage::Drop(_) | Stage::Abandon => true,
-        }
-    }
-
-    fn load() -> Result<Option<Self>, Error> {
-        let Some(bytes) = blob().read()? else {
-            return Ok(None);
+    fn save(self, now_ms: u64) -> Result<(), Status> {
+        let (kind, check) = match &self.stage {
+            Stage::Copy(copied) => (Kind::Copy(*copied), Vec::new()),
+            Stage::Check(reconciler) => (Kind::Check, encode(reconciler)),
+            Stage::Register(judged) => (Kind::Register, encode(judged)),
+            Stage::Drop(judged) => (Kind::Drop, encode(judged)),
+            Stage::Abandon => (Kind::Abandon, Vec::new()),
         };
-        let active = decode(&bytes, STATE_BYTES_MAX);
-        active.map(Some).map_err(|_| Error::Malformed("the check that was begun"))
-    }
-
-    fn save(&self) -> Result<(), Error> {
-        blob().write(&encode(self))
+        if check.len() > CHECK_BYTES_MAX {
+            let message = "what is known of the site is more than a call can take up again";
+            return Err(Status::new(Code::ResourceExhausted, "BUDGET_EXCEEDED", message));
+        }
+        check_blob().write(&check)?;
+        Marker { bundle: self.bundle, touched_ms: now_ms, retried: false, kind }.save()?;
+        Ok(())
     }
 }
 
@@ -356,6 +424,16 @@ fn repeat(
     Ok(false)
 }
 
-fn blob() -> Blob {
+fn marker_blob() -> Blob {
     Blob::new("ingest", "active")
+}
+
+fn check_blob() -> Blob {
+    Blob::new("ingest", "check")
+}
+
+/// What a stage keeps between two calls; `None` where that can't be read.
+fn kept<T: Serialize + DeserializeOwned>() -> Result<Option<T>, Error> {
+    let bytes = check_blob().read()?.unwrap_or_default();
+    Ok(decode(&bytes, CHECK_BYTES_MAX).ok())
 }

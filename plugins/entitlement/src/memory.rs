@@ -97,6 +97,8 @@ impl Records for Host {
 
     fn put(&self, entries: &[Entry]) -> Result<(), Error> {
         assert!(entries.len() <= 4_096);
+        let bytes = |entry: &Entry| entry.key.len() + entry.value.len() + 16;
+        assert!(entries.iter().map(bytes).sum::<usize>() <= 4 << 20, "the host would stop this");
         for Entry { key, value } in entries {
             assert!(matches!(key.len(), 1..=512) && value.len() <= 256 << 10);
             self.state.borrow_mut().records.insert(key.clone(), value.clone());

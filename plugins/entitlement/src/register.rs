@@ -32,6 +32,9 @@ const STAGE: &[u8] = b"stage\0";
 /// A record's key has at most 512 bytes, and an index may hold what a site wrote.
 const KEY_BYTES_MAX: usize = 400;
 const VALUE_BYTES_MAX: usize = 256 << 10;
+/// Records that are registered or dropped together: 2 KiB each are far from what a call of the host
+/// takes, 4 MiB.
+const SOME: u32 = 1_024;
 
 impl StagedRegister {
     /// Writes what changed into the stage.
@@ -105,7 +108,7 @@ impl Register for StagedRegister {
 
 /// Makes some of the stage part of the register; true when nothing is left of it.
 pub(crate) fn register_some() -> Result<bool, Error> {
-    let entries = records::scan(STAGE, None, BATCH_MAX as u32)?;
+    let entries = records::scan(STAGE, None, SOME)?;
     let registered = entries.iter().map(|entry| {
         let key = [REGISTER, &entry.key[STAGE.len()..]].concat();
         Entry::new(key, entry.value.as_slice())
@@ -116,7 +119,7 @@ pub(crate) fn register_some() -> Result<bool, Error> {
 
 /// Drops some of the stage; true when nothing is left of it.
 pub(crate) fn drop_some() -> Result<bool, Error> {
-    remove(&records::scan(STAGE, None, BATCH_MAX as u32)?)
+    remove(&records::scan(STAGE, None, SOME)?)
 }
 
 /// The registered units that hold any of the indexes.
@@ -265,6 +268,23 @@ mod tests {
         assert_eq!(StagedRegister::default().page(&page), Ok(Some(hashes)));
         let other = PageRef { page: 4, ..page };
         assert_eq!(StagedRegister::default().page(&other), Ok(None));
+    }
+
+    #[test]
+    fn what_is_registered_together_fits_a_call_of_the_host() {
+        let _records = installed();
+        let site = "spiffe://acme/site/a";
+        for begin in [0, 1_000, 2_000] {
+            let mut register = StagedRegister::default();
+            for page in begin..begin + 1_000 {
+                let page = PageRef { site, node: "n1", incarnation: 1, page };
+                register.put_page(&page, &[[7; 32]; 64]).unwrap();
+            }
+            register.finish().unwrap();
+        }
+        while !register_some().unwrap() {}
+        let page = PageRef { site, node: "n1", incarnation: 1, page: 2_999 };
+        assert_eq!(StagedRegister::default().page(&page), Ok(Some(vec![[7; 32]; 64])));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct StoredReport {
 }
 
 /// Who made a bundle, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sender {
     /// SPIFFE URI of the site.
     pub(crate) site: String,

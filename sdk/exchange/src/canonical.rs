@@ -92,6 +92,9 @@ pub fn is_name(text: &str) -> bool {
 /// Most bytes of a subject or a serial.
 pub const SUBJECT_BYTES_MAX: usize = 128;
 
+/// Most bytes of a SPIFFE URI.
+pub const SPIFFE_BYTES_MAX: usize = 255;
+
 /// True for a subject or serial: 1 to 128 printable ASCII characters without space.
 ///
 /// Such a string has one Unicode normal form and no look-alikes or direction marks, so comparing

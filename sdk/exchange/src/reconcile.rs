@@ -166,6 +166,7 @@ impl Reconciler {
         for state in held.entitlements.values_mut() {
             state.reserved_in_bundle = 0;
         }
+        held.forget_ended_rates();
         let chain = ChainCheck::new(held.heads.clone());
         let application = Application {
             site: site.to_owned(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::{self, BundleHead, CHECKPOINTS_MAX, FRAME_BYTES_MAX},
-    canonical::{self, is_name},
+    canonical::{self, SPIFFE_BYTES_MAX, is_name},
     checkpoint::{self, Checkpoint, Position},
     grant::is_entitlement,
     merkle::Tree,
@@ -18,7 +18,7 @@ use crate::{
         Equivocation, FindingKind, Register, Unavailable,
         history::Ledger,
         report::{Findings, Place},
-        state::Heads,
+        state::{Heads, NODES_MAX},
     },
     row::{Event, Row, Started},
     verify::Verify,
@@ -115,6 +115,8 @@ fn is_sound(read: &Checkpoint, earlier: &[Checkpoint]) -> bool {
         && (read.from.sequence > 0 || read.from.hash == [0; 32])
         && (read.rows > 0 || read.from == read.to)
         && read.as_of <= read.made_at
+        && read.headquarters.len() <= SPIFFE_BYTES_MAX
+        && read.hq_head.as_ref().is_none_or(|head| head.node.len() <= SPIFFE_BYTES_MAX)
         && read.counters.iter().all(|said| is_entitlement(&said.entitlement))
         && read.counters.windows(2).all(|pair| pair[0].entitlement < pair[1].entitlement)
         && !earlier.iter().any(same)
@@ -145,6 +147,12 @@ impl ChainCheck {
         self.broken = false;
         let from = checkpoint.from;
         let node = checkpoint.node.as_str();
+        if self.is_one_too_many(checkpoint) {
+            let place = Place { node, row: None, entitlement: None };
+            let text = "more nodes, or ledgers of one, than a site can have";
+            findings.breach(FindingKind::Checkpoint, place, text);
+            self.whole = false;
+        }
         let newest = self.heads.get(node).map_or(0, |held| held.incarnation);
         let position = self.last_held(checkpoint).sequence;
         if checkpoint.incarnation < newest && checkpoint.to.sequence > position {
@@ -263,6 +271,13 @@ impl ChainCheck {
     fn give_up(&mut self) {
         self.broken = true;
         self.whole = false;
+    }
+
+    fn is_one_too_many(&self, checkpoint: &Checkpoint) -> bool {
+        match self.heads.get(&checkpoint.node) {
+            Some(held) => held.is_one_too_many(checkpoint.incarnation),
+            None => self.heads.len() >= NODES_MAX,
+        }
     }
 
     fn last_held(&self, checkpoint: &Checkpoint) -> Position {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    canonical::Digest,
+    canonical::{Digest, is_name},
     checkpoint::{Checkpoint, Position},
     reconcile::{
         FindingKind, Orders, Register, Unavailable,
@@ -170,7 +170,10 @@ impl Application {
                 }
             }
             Event::PluginInstalled(version) | Event::PluginActivated(version) => {
-                self.state.plugins.insert(version.measurement, version.clone());
+                if !self.state.install(version) {
+                    let text = "more versions of plugins, or publishers of one, than can be";
+                    self.findings.breach(FindingKind::Measurement, place, text);
+                }
             }
             Event::Unit(event) => {
                 return self.unit(place.of(&event.entitlement), row, event, world);
@@ -369,7 +372,8 @@ impl Application {
             return self.findings.breach(FindingKind::Scrap, place, text);
         }
         let node = self.state.nodes.entry(place.node.to_owned()).or_default();
-        node.approved = Some((row.body.request, act.to_owned()));
+        // A longer one is none that is ever asked for.
+        node.approved = is_name(act).then(|| (row.body.request, act.to_owned()));
     }
 
     /// Once in a start an admin may say alone that the clock is right; more than that, and a mark

@@ -17,14 +17,35 @@ use crate::{
 
 /// A site as of the last bundle that was accepted. Opaque: kept by the entitlement plugin in
 /// records, and begun afresh by the offline verifier, which reads all bundles.
+///
+/// It grows with what headquarters grants and orders; what else a site writes has its bounds here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SiteState {
     pub(super) heads: BTreeMap<String, Heads>,
     pub(super) nodes: BTreeMap<String, NodeState>,
     pub(super) entitlements: BTreeMap<String, EntitlementState>,
-    /// Versions of plugins that the site installed, by measurement.
-    pub(super) plugins: BTreeMap<Digest, PluginActivation>,
+    /// Versions of plugins that the site installed, by measurement; at most [`PLUGINS_MAX`].
+    pub(super) plugins: BTreeMap<Digest, PluginVersion>,
 }
+
+/// What a grant may ask of a plugin's version, beside its measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PluginVersion {
+    pub(super) security_version: u32,
+    /// At most [`PUBLISHERS_MAX`].
+    pub(super) publishers: Vec<Digest>,
+}
+
+/// Most versions of plugins in the life of a site.
+pub(super) const PLUGINS_MAX: usize = 1_024;
+/// Most publishers of one version.
+pub(super) const PUBLISHERS_MAX: usize = 16;
+/// Most nodes in the life of a site.
+pub(super) const NODES_MAX: usize = 16;
+/// Most ledgers of one node.
+pub(super) const LEDGERS_MAX: usize = 256;
+/// Ledgers of a node, the newest ones, of which is kept what the site signed.
+const WITNESSES_MAX: usize = 3;
 
 impl SiteState {
     /// Per node, the last row held: what a receipt names.
@@ -41,6 +62,27 @@ impl SiteState {
     /// The counters of an entitlement over all nodes.
     pub fn counters(&self, entitlement: &str) -> Option<Counters> {
         self.entitlements.get(entitlement).map(EntitlementState::counters)
+    }
+
+    /// Takes a version of a plugin; false for more than a site can have.
+    pub(super) fn install(&mut self, version: &PluginActivation) -> bool {
+        let known = self.plugins.contains_key(&version.measurement);
+        let room = known || self.plugins.len() < PLUGINS_MAX;
+        if !room || version.publishers.len() > PUBLISHERS_MAX {
+            return false;
+        }
+        let PluginActivation { security_version, publishers, .. } = version;
+        let kept =
+            PluginVersion { security_version: *security_version, publishers: publishers.clone() };
+        self.plugins.insert(version.measurement, kept);
+        true
+    }
+
+    /// What ended for ever has no rate any more.
+    pub(super) fn forget_ended_rates(&mut self) {
+        for state in self.entitlements.values_mut().filter(|state| state.revoked || state.closed) {
+            state.ledgers.values_mut().for_each(|ledger| ledger.rates.clear());
+        }
     }
 
     /// The entitlements that the site has imported.
@@ -80,6 +122,11 @@ impl Heads {
         retired.map(|retired| retired.position).unwrap_or_default()
     }
 
+    /// True for a ledger that is one more than a node may have.
+    pub(super) fn is_one_too_many(&self, incarnation: u64) -> bool {
+        incarnation > self.incarnation && self.retired.len() + 1 >= LEDGERS_MAX
+    }
+
     /// What the site signed about the last row held of a ledger.
     pub(super) fn witness_of(&self, incarnation: u64) -> Option<&SignedOrder> {
         if incarnation == self.incarnation {
@@ -99,6 +146,9 @@ impl Heads {
                     position: self.position,
                     witness: self.witness.take(),
                 });
+                for old in self.retired.iter_mut().rev().skip(WITNESSES_MAX - 1) {
+                    old.witness = None;
+                }
             }
         } else if !goes_on {
             return;

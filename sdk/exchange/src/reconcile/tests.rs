@@ -1,5 +1,6 @@
 //! Honest bundles are clean; each way of tampering gives the right verdict and names the row.
 
+mod bounded;
 mod copied;
 mod everywhere;
 mod explained;

@@ -1,6 +1,8 @@
 //! Rows about units: every change is legal, within the grant, and no device is there twice.
 
 use crate::{
+    canonical::{SPIFFE_BYTES_MAX, is_subject},
+    certificate::CertificateSerial,
     grant::{Grant, Terms},
     reconcile::{
         FindingKind, Index, Orders, Unavailable, UnitRecord, UnitRef,
@@ -174,8 +176,21 @@ impl Application {
             self.adopt_ledger(place);
             return None;
         }
-        if !crate::canonical::is_subject(&event.subject) {
-            self.findings.breach(FindingKind::Subject, place, "the subject is malformed");
+        let malformed = match event {
+            _ if !is_subject(&event.subject) => Some((FindingKind::Subject, "the subject")),
+            UnitEvent { serial: Some(serial), .. } if !is_subject(serial) => {
+                Some((FindingKind::Serial, "the serial number"))
+            }
+            UnitEvent { certificate_serial: Some(serial), .. }
+                if serial.len() > CertificateSerial::LENGTH =>
+            {
+                Some((FindingKind::Certificate, "the certificate's serial number"))
+            }
+            _ => None,
+        };
+        // What goes into the register has its bounds.
+        if let Some((kind, what)) = malformed {
+            self.findings.breach(kind, place, format!("{what} is malformed"));
             self.adopt_ledger(place);
             return None;
         }
@@ -231,7 +246,7 @@ impl Application {
         };
         if !own && self.is_forgotten(case.place.node, (record.incarnation, record.row)) {
             // The restore has forgotten that the unit was handed over.
-            principal.clone_into(&mut record.station);
+            record.station = station_of(principal);
             let text = "the station that had the unit at the backup";
             return self.findings.note(FindingKind::Restore, case.place, text);
         }
@@ -250,8 +265,8 @@ impl Application {
         let entitlement = place.entitlement.unwrap_or_default().to_owned();
         let unit = UnitRef { entitlement, unit };
         let record = world.register.unit(&unit)?.filter(|record| record.site == self.site);
-        let Some(mut record) = record else {
-            let text = "a unit that was never drawn is handed over";
+        let Some(mut record) = record.filter(|_| station.len() <= SPIFFE_BYTES_MAX) else {
+            let text = "a unit that was never drawn is handed over, or to nobody";
             self.findings.breach(FindingKind::Station, place, text);
             return Ok(());
         };
@@ -296,9 +311,10 @@ impl Application {
             let text = format!("subject {} is not on the grant's list", event.subject);
             self.findings.breach(FindingKind::Subject, case.place, text);
         }
-        let sound = event.serial.as_ref().is_some_and(|serial| {
-            crate::canonical::is_subject(serial) && product.serial.accepts_for(event.unit, serial)
-        });
+        let sound = event
+            .serial
+            .as_ref()
+            .is_some_and(|serial| product.serial.accepts_for(event.unit, serial));
         if !sound {
             let text = "the serial number is missing or against the rule";
             self.findings.breach(FindingKind::Serial, case.place, text);
@@ -481,7 +497,7 @@ impl UnitRecord {
             key_hash: None,
             certificate_serial: None,
             certificates: 0,
-            station: case.row.body.principal.clone(),
+            station: station_of(&case.row.body.principal),
             attempts: 0,
             key_lost: false,
             proved: false,
@@ -507,6 +523,12 @@ impl UnitRecord {
             self.certificate_serial.clone_from(&event.certificate_serial);
         }
     }
+}
+
+/// Who has a unit; nobody where that is no name.
+fn station_of(principal: &str) -> String {
+    let named = principal.len() <= SPIFFE_BYTES_MAX;
+    if named { principal.to_owned() } else { String::new() }
 }
 
 /// True for a tester program's SPIFFE URI: `spiffe://<organisation>/<cluster>/station/<name>`.

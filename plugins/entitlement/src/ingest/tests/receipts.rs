@@ -6,24 +6,11 @@ use super::*;
 fn judged_in_several_calls(memory: &Memory, file: &str) {
     for _ in 0..1_000 {
         assert!(matches!(memory.call(|| step(file)), Ok(Step::Going { .. })), "one call is enough");
-        if Active::load().unwrap().is_none_or(|active| active.is_judged()) {
+        if Marker::load().unwrap().is_none_or(|marker| marker.is_judged()) {
             return;
         }
     }
     panic!("the check does not end");
-}
-
-/// Leaves a check where the call is used up by the verdict, before its effects.
-fn leave_judged(file: &str) {
-    let Ok(Begun::New(mut active)) = Active::begin(file) else { panic!("it is no new bundle") };
-    while !active.is_judged() {
-        let mut budget = Budget { left: 1 };
-        let Ok(Next::Stage(stage)) = active.stage.step(&active.bundle, &mut budget) else {
-            panic!("a stage was left out");
-        };
-        active.stage = stage;
-    }
-    active.save().unwrap();
 }
 
 #[test]
@@ -64,7 +51,7 @@ fn a_refused_receipt_stops_no_other_bundle_and_can_be_given_later() {
     assert_eq!((stored.report.verdict, stored.lacks_receipt()), (Verdict::Clean, true));
     assert!(is_registered("SN:1") && memory.receipts().is_empty());
     // Another file is its own matter.
-    assert!(Active::load().unwrap().is_none());
+    assert!(Marker::load().unwrap().is_none());
     memory.refuse_receipts(false);
     assert_eq!(ingest(&memory, "small").0.report.verdict, Verdict::Clean);
     // Under whatever name the large one comes again, its receipt is given once.
