@@ -137,7 +137,8 @@ impl InclusionProof {
     pub fn verify(&self, verify: &dyn Verify) -> Result<Proven, ProofError> {
         let row = Row::decode(&self.row).map_err(|_| ProofError::Row)?;
         let checkpoint = self.checkpoint(verify)?;
-        let index = row.sequence.checked_sub(checkpoint.from.sequence + 1);
+        let index = row.sequence.checked_sub(1);
+        let index = index.and_then(|before| before.checked_sub(checkpoint.from.sequence));
         let included = index.is_some_and(|index| {
             let root = &checkpoint.merkle_root;
             merkle::is_included(&row.hash, index, checkpoint.rows, &self.path, root)

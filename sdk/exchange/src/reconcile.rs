@@ -96,7 +96,7 @@ pub struct LostHead {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reconciler {
     bundle: Digest,
-    /// When the bundle was made: certificates are judged as of then.
+    /// When the bundle was made.
     made_at: u64,
     application: Application,
     chain: ChainCheck,

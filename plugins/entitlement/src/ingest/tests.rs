@@ -21,7 +21,7 @@ use mintmark_exchange::{SignedOrder, Signer, Verify};
 
 use super::*;
 use crate::catalog::Entitlement;
-use crate::memory::{FORGOTTEN_HEAD, LOST_HEAD, Memory, SITE, installed};
+use crate::memory::{FORGOTTEN_HEAD, LOST_HEAD, MADE_AT_MS, Memory, SITE, installed};
 
 const ENTITLEMENT: &str = "ent-0123456789abcdef";
 const TIME_MS: u64 = 1_000_000;
@@ -151,7 +151,7 @@ impl Site {
             applied_epoch: 0,
             applied_sequence: 1,
             hq_head: None,
-            made_at: TIME_MS + 100_000,
+            made_at: MADE_AT_MS,
             as_of: TIME_MS + 100_000,
         }
     }
@@ -412,7 +412,7 @@ fn judged_offline(bundle: &[u8]) -> Report {
     orders.grants.insert(ENTITLEMENT.to_owned(), grant());
     let mut register = MemoryRegister::new();
     let held = SiteState::default();
-    let mut reconciler = Reconciler::new(SITE, sha256(bundle), 0, held);
+    let mut reconciler = Reconciler::new(SITE, sha256(bundle), MADE_AT_MS, held);
     while let Some(offset) = reconciler.wanted() {
         let from = (offset as usize).min(bundle.len());
         let to = (from + 1_000).min(bundle.len());
@@ -458,6 +458,23 @@ fn the_plugin_and_the_offline_verifier_give_the_same_report() {
     }
     assert_eq!(verdicts[0], Verdict::Clean);
     assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::Breach), "{verdicts:?}");
+}
+
+/// The host verifies a checkpoint as of its own date; so it must be the bundle's.
+#[test]
+fn p13_a_checkpoint_dated_back_is_a_breach_in_both_programs() {
+    for (early_ms, verdict) in [(0, Verdict::Clean), (600_000, Verdict::Breach)] {
+        let memory = headquarters();
+        let mut site = Site::new();
+        site.make_device(0);
+        let at = MADE_AT_MS - early_ms;
+        let checkpoint = Checkpoint { made_at: at, as_of: at, ..site.checkpoint() };
+        let bundle = body(checkpoint, site.rows.clone());
+        memory.stage("a", bundle.clone());
+        let (stored, _) = ingest(&memory, "a");
+        assert_eq!(stored.report, judged_offline(&bundle));
+        assert_eq!(stored.report.verdict, verdict, "{:?}", stored.report.findings);
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
         report::{Findings, Place},
         state::{Heads, NODES_MAX},
     },
-    row::{Event, Row, Started},
+    row::{Event, ROW_DELAY_MS_MAX, Row, Started},
     verify::Verify,
 };
 
@@ -58,12 +58,12 @@ enum Compared {
     Lost,
 }
 
-/// Reads a bundle's first frame and verifies its checkpoints, which come also as they are signed;
-/// `None` if one does not hold.
+/// Reads the first frame of a bundle made at `made_at`, and verifies its checkpoints, each as of
+/// when it was made; they come also as they are signed. `None` if one does not hold.
 pub(super) fn open_head(
     frame: &[u8],
     site: &str,
-    at_ms: u64,
+    made_at: u64,
     verify: &dyn Verify,
     findings: &mut Findings,
 ) -> Option<(Vec<Checkpoint>, Vec<SignedOrder>)> {
@@ -80,22 +80,20 @@ pub(super) fn open_head(
     }
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     for order in &head.checkpoints {
-        let signer = order
-            .is_bounded()
-            .then(|| verify.verify_order(order::CHECKPOINT, order, at_ms))
-            .flatten();
-        let by_custody = signer
+        let read = order.is_bounded().then(|| order.open::<Checkpoint>().ok()).flatten();
+        let Some(read) = read.filter(|read| is_sound(read, made_at, &checkpoints)) else {
+            let text = "a checkpoint contradicts itself, or is older than the bundle";
+            findings.breach(FindingKind::Malformed, place, text);
+            return None;
+        };
+        let by_custody = verify
+            .verify_order(order::CHECKPOINT, order, read.made_at)
             .is_some_and(|signer| signer.cluster == site && signer.leaf.starts_with("custody/"));
         if !by_custody {
             let text = "a checkpoint is not signed by the site's custody";
             findings.breach(FindingKind::Signature, place, text);
             return None;
         }
-        let read = order.open::<Checkpoint>().ok().filter(|read| is_sound(read, &checkpoints));
-        let Some(read) = read else {
-            findings.breach(FindingKind::Malformed, place, "a checkpoint contradicts itself");
-            return None;
-        };
         if read.cluster != site {
             findings.breach(FindingKind::OtherSite, place, "a checkpoint of another cluster");
             return None;
@@ -105,8 +103,9 @@ pub(super) fn open_head(
     Some((checkpoints, head.checkpoints))
 }
 
-/// True for a checkpoint that does not contradict itself or an earlier one of the bundle.
-fn is_sound(read: &Checkpoint, earlier: &[Checkpoint]) -> bool {
+/// True for a checkpoint that does not contradict itself, the bundle or an earlier one of it. Both
+/// are made in one call: an older one could be dated back to when its certificate was valid.
+fn is_sound(read: &Checkpoint, made_at: u64, earlier: &[Checkpoint]) -> bool {
     let same =
         |other: &Checkpoint| (&other.node, other.incarnation) == (&read.node, read.incarnation);
     read.version == checkpoint::VERSION
@@ -114,7 +113,9 @@ fn is_sound(read: &Checkpoint, earlier: &[Checkpoint]) -> bool {
         && read.to.sequence.checked_sub(read.from.sequence) == Some(read.rows)
         && (read.from.sequence > 0 || read.from.hash == [0; 32])
         && (read.rows > 0 || read.from == read.to)
+        && read.to.sequence < u64::MAX
         && read.as_of <= read.made_at
+        && made_at.saturating_sub(read.made_at) <= ROW_DELAY_MS_MAX
         && read.headquarters.len() <= SPIFFE_BYTES_MAX
         && read.hq_head.as_ref().is_none_or(|head| head.node.len() <= SPIFFE_BYTES_MAX)
         && read.counters.iter().all(|said| is_entitlement(&said.entitlement))

@@ -2,6 +2,7 @@
 
 mod bounded;
 mod copied;
+mod dated;
 mod everywhere;
 mod explained;
 mod forgotten;
