@@ -65,6 +65,20 @@ impl Call {
         batch_key: Option<&OpenKey>,
         key_set: Option<&OpenKeySet>,
     ) -> Result<ExportedGrant, Refusal> {
+        // Credits, numbers and keys belong to a grant that was signed, or the call is not
+        // committed.
+        let keys = (product_ca, batch_key, key_set);
+        let exported = self.export_whole(cluster, plugin, proposal, keys).await;
+        self.whole(exported)
+    }
+
+    async fn export_whole(
+        &mut self,
+        cluster: &str,
+        plugin: &str,
+        proposal: &[u8],
+        (product_ca, batch_key, key_set): (Option<&OpenKey>, Option<&OpenKey>, Option<&OpenKeySet>),
+    ) -> Result<ExportedGrant, Refusal> {
         self.check_claim("grant")?;
         if !self.host.identity.is_headquarters() {
             return Err(Refusal::denied("Only headquarters grants."));
@@ -105,13 +119,10 @@ impl Call {
             .map(|package| PackageRef { kind: package.kind, digest: package.digest() })
             .collect();
         if let Some(pool) = proposal.pool {
-            // Keys that left their pool are in a grant, or the call is not committed.
-            let taken = self.take_from_pool(&pool, &grant, &transfer).await;
-            listed.push(self.whole(taken)?);
+            listed.push(self.take_from_pool(&pool, &grant, &transfer).await?);
         }
         grant.packages = listed;
-        let checked = grant.check().map_err(|error| terms_invalid(&error));
-        self.whole(checked)?;
+        grant.check().map_err(|error| terms_invalid(&error))?;
         let batch_key = keys.batch_key.take();
         let place = tables::pair(tables::GRANTED, &grant.recipient, &grant.entitlement);
         let message = Some(self.next_place(&grant.recipient).await?);

@@ -1,18 +1,24 @@
 //! I4, I5: keys of a grant work only through its units, and only as the grant says.
 
+use std::cell::RefCell;
+
 use futures_executor::block_on;
 use mintmark_custody::KeyRequest;
 use mintmark_exchange::grant::ConfirmProof;
 use mintmark_exchange::product::{Delivery, KeyOrigin};
+use mintmark_exchange::proposal::GrantProposal;
 use mintmark_model::{Operation, Operations, Reason};
+use mintmark_sdk_testing::sdk::certificates::{create_batch_key, create_product_ca};
 use mintmark_sdk_testing::sdk::key_sets::KeySet;
-use mintmark_sdk_testing::sdk::keys::{self, Algorithm, Recipients};
+use mintmark_sdk_testing::sdk::keys::{self, Algorithm, Key, Recipients};
 use mintmark_sdk_testing::sdk::transfers::{self, Proposal};
-use mintmark_sdk_testing::{Device, Office};
+use mintmark_sdk_testing::sdk::{Absent, Plugin, Status};
+use mintmark_sdk_testing::{Device, Office, TestHost};
+use mintmark_store::{Found, Range};
 
 use crate::bench::{Bench, Line, draw};
 
-fn derived(bench: &Bench) -> mintmark_exchange::proposal::GrantProposal {
+fn derived(bench: &Bench) -> GrantProposal {
     let mut order = bench.order("po-1", 10);
     order.product.origin = KeyOrigin::Derived;
     order.product.delivery = Delivery::SealedToDevice;
@@ -138,4 +144,81 @@ fn a_records_space_belongs_to_one_plugin() {
         assert_eq!(call.records_get(&[b"lot".to_vec()]).await.unwrap(), [None]);
         assert!(call.records_scan(b"", None, 10).await.unwrap().is_empty());
     });
+}
+
+/// A grant to `site` under keys of these names, made if they are not there, by a plugin that goes
+/// on as if nothing were where the host refuses.
+fn granted_with(bench: &Bench, site: &TestHost, number: &str, keys: [&str; 2]) -> Option<Status> {
+    let refused = RefCell::new(None);
+    let ended = bench.hq.run::<Office, _>("admin", "ada", || {
+        let site = site.uri();
+        let recipients = |operations| Recipients::site(Line::NAME, &*site, operations);
+        let product_ca = match Key::open("product-thermostat-2").or_absent()? {
+            Some(key) => key,
+            None => create_product_ca("product-thermostat-2", "Acme", "thermostat-2")?,
+        };
+        let batch_key = match Key::open(keys[0]).or_absent()? {
+            Some(key) => key,
+            None => create_batch_key(keys[0], &recipients(keys::Operations::CERTIFY))?,
+        };
+        let key_set = match KeySet::open(keys[1]).or_absent()? {
+            Some(set) => set,
+            None => {
+                let recipients = recipients(keys::Operations::DERIVE);
+                KeySet::generate(keys[1], Algorithm::ECDSA_P256, 10, &recipients)?
+            }
+        };
+        let order = GrantProposal { order: number.to_owned(), ..derived(bench) };
+        let exported = transfers::export_grant(&Proposal {
+            cluster: &site,
+            plugin: Line::NAME,
+            proposal: &order.encode(),
+            product_ca: Some(&product_ca),
+            batch_key: Some(&batch_key),
+            key_set: Some(&key_set),
+        });
+        refused.replace(exported.err().map(Status::from));
+        Ok(())
+    });
+    let refused = refused.into_inner();
+    // What the host refused half way is not committed, whatever the plugin says.
+    let reason = |status: &Status| status.reason.clone();
+    assert_eq!(ended.as_ref().err().map(reason), refused.as_ref().map(reason));
+    refused
+}
+
+/// Every record of a host's store.
+fn records(host: &TestHost) -> Vec<(mintmark_store::Key, Vec<u8>)> {
+    block_on(async {
+        let snapshot = host.hardware().store.snapshot().await.unwrap();
+        let mut records = Vec::new();
+        for table in 0..=u8::MAX {
+            let found = snapshot.scan(&Range::all(table, Vec::new())).await.unwrap();
+            let content = |found: Found| found.value.unwrap().expose().to_vec();
+            records.extend(found.into_iter().map(|(key, found)| (key, content(found))));
+        }
+        records
+    })
+}
+
+#[test]
+fn keys_go_into_one_grant_and_nothing_stays_of_another() {
+    let bench = Bench::new();
+    let mut other = bench.world.site("penang");
+    other.install::<Line>();
+    bench.world.introduce(&bench.hq, &other);
+    assert_eq!(granted_with(&bench, &bench.site, "po-1", ["batch-1", "keys-1"]), None);
+    let before = records(&bench.hq);
+    for site in [&bench.site, &other] {
+        for keys in [["batch-1", "keys-1"], ["batch-1", "keys-2"], ["batch-2", "keys-1"]] {
+            let refused = granted_with(&bench, site, "po-2", keys).unwrap();
+            assert_eq!(refused.reason, "WRONG_STATE", "{keys:?}: {refused:?}");
+            assert!(refused.message.contains("another grant"), "{refused:?}");
+        }
+    }
+    assert_eq!(records(&bench.hq), before);
+    let bench = Bench { hq: bench.hq.restart().unwrap(), ..bench };
+    let refused = granted_with(&bench, &bench.site, "po-2", ["batch-1", "keys-1"]).unwrap();
+    assert_eq!(refused.reason, "WRONG_STATE", "also after a restart");
+    assert_eq!(granted_with(&bench, &other, "po-2", ["batch-2", "keys-2"]), None);
 }
