@@ -20,6 +20,7 @@ mod keys;
 mod life;
 mod messages;
 mod one_call;
+mod orders;
 mod pools;
 mod proofs;
 mod reruns;
