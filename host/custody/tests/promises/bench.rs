@@ -243,7 +243,7 @@ pub(crate) fn rows(host: &TestHost) -> Vec<Row> {
 
 /// Imports an entitlement at a host.
 pub(crate) fn import(site: &TestHost, file: &[u8]) -> Result<String, Status> {
-    let file = site.stage(file);
+    let file = site.try_stage(file)?;
     site.run::<Line, _>("operator", "mei", || {
         let message = messages::open(Purpose::Entitlement, &file)?;
         let body = EntitlementBody::decode(&message.read_all(1 << 22)?).unwrap();

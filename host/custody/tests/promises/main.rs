@@ -21,6 +21,7 @@ mod life;
 mod messages;
 mod one_call;
 mod orders;
+mod pool_cuts;
 mod pools;
 mod proofs;
 mod reruns;

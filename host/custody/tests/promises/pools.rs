@@ -32,7 +32,7 @@ const SMALL: usize = 2 * CHUNK_KEYS + 7;
 pub(crate) struct Authority {
     algorithm: SignatureAlgorithm,
     keys: Vec<SecretBytes>,
-    hashes: Vec<[u8; 32]>,
+    pub(crate) hashes: Vec<[u8; 32]>,
 }
 
 impl Authority {
@@ -40,7 +40,7 @@ impl Authority {
         Self::of(ALGORITHM, count)
     }
 
-    fn of(algorithm: SignatureAlgorithm, count: usize) -> Self {
+    pub(crate) fn of(algorithm: SignatureAlgorithm, count: usize) -> Self {
         let keys: Vec<_> = (0..count).map(|_| SigningKey::generate(algorithm)).collect();
         Self {
             algorithm,
@@ -156,7 +156,7 @@ pub(crate) fn take(
 }
 
 /// Imports what is missing of a key file.
-fn import_keys(site: &TestHost, file: &[u8]) -> Result<PoolProgress, Refusal> {
+pub(crate) fn import_keys(site: &TestHost, file: &[u8]) -> Result<PoolProgress, Refusal> {
     let file = KeyFile::parse(file).unwrap();
     let (entitlement, mut reached) = show(site, file.head())?;
     let chunks = file.chunks().unwrap();
@@ -215,7 +215,7 @@ fn fact<'a>(refusal: &'a Refusal, name: &str) -> Option<&'a str> {
 }
 
 /// How many keys the site's store has.
-fn kept(bench: &Bench, entitlement: &str) -> usize {
+pub(crate) fn kept(bench: &Bench, entitlement: &str) -> usize {
     const POOL_KEYS: u8 = 31;
     let prefix = [entitlement.as_bytes(), &[0]].concat();
     block_on(async {
@@ -343,7 +343,7 @@ fn a_load_that_breaks_off_at_any_chunk_goes_on_and_nothing_is_lost_or_doubled() 
 }
 
 /// The rows of a host whose plugin may not read them.
-fn rows_of(host: &TestHost) -> Vec<Row> {
+pub(crate) fn rows_of(host: &TestHost) -> Vec<Row> {
     let store = &host.hardware().store;
     let rows = block_on(async { store.snapshot().await?.rows(NODE, 0, usize::MAX).await });
     rows.unwrap().iter().map(|row| Row::decode(&row.encoded).unwrap()).collect()
