@@ -50,29 +50,34 @@ impl Device {
     }
 }
 
+/// Connects as a context file says.
+pub(crate) async fn connect(context: &str) -> Option<Connection> {
+    let context = Path::new(context);
+    let text = std::fs::read_to_string(context).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let file = |name: &str| context.parent().unwrap().join(value(name));
+    let certificates = |name: &str| -> Vec<Vec<u8>> {
+        let found = CertificateDer::pem_file_iter(file(name)).unwrap();
+        found.map(|one| one.unwrap().to_vec()).collect()
+    };
+    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+    let config = ClientConfig {
+        address: value("address"),
+        server_name: value("server_name"),
+        root: certificates("root").remove(0),
+        chain: certificates("certificate"),
+        key: key.secret_der().to_vec().into(),
+    };
+    Connection::open(config).await.ok()
+}
+
 impl Station {
     /// Connects as a context file says.
     pub(crate) async fn open(context: &str, entitlement: &str) -> Option<Self> {
-        let context = Path::new(context);
-        let text = std::fs::read_to_string(context).unwrap();
-        let value = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-            line.split('"').nth(1).unwrap().to_owned()
-        };
-        let file = |name: &str| context.parent().unwrap().join(value(name));
-        let certificates = |name: &str| -> Vec<Vec<u8>> {
-            let found = CertificateDer::pem_file_iter(file(name)).unwrap();
-            found.map(|one| one.unwrap().to_vec()).collect()
-        };
-        let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
-        let config = ClientConfig {
-            address: value("address"),
-            server_name: value("server_name"),
-            root: certificates("root").remove(0),
-            chain: certificates("certificate"),
-            key: key.secret_der().to_vec().into(),
-        };
-        let connection = Connection::open(config).await.ok()?;
+        let connection = connect(context).await?;
         Some(Self { connection, entitlement: entitlement.to_owned() })
     }
 
