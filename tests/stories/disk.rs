@@ -1,7 +1,8 @@
-//! A site's disk that others fill, a file of the host's that somebody removes, a process without
-//! descriptors: with real file systems and real processes.
+//! A site's disk that others fill, files of the host's that somebody removes or opens to others, a
+//! process without descriptors: with real file systems and real processes.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,8 @@ use crate::world::{Host, Order, World, text};
 
 /// How large the site's disk is; the host's mark is a sixth of it.
 const DISK: &str = "size=96m";
+/// The same, for few files.
+const FEW_FILES: &str = "size=96m,nr_inodes=64";
 /// How often a state is asked for that comes within a second or two.
 const PATIENCE: usize = 300;
 
@@ -23,11 +26,11 @@ struct Mounted {
 
 impl Mounted {
     /// Mounts it, with what was in the directory. None where that is not allowed.
-    fn over(place: PathBuf) -> Option<Self> {
+    fn over(place: PathBuf, options: &str) -> Option<Self> {
         let before = place.with_extension("before");
         std::fs::rename(&place, &before).unwrap();
         std::fs::create_dir(&place).unwrap();
-        let mount = ["-t", "tmpfs", "-o", DISK, "mintmark-test", text(&place)];
+        let mount = ["-t", "tmpfs", "-o", options, "mintmark-test", text(&place)];
         let mounted = Command::new("mount").args(mount).status().is_ok_and(|ended| ended.success());
         if !mounted {
             eprintln!("no file system may be mounted here: not run");
@@ -47,6 +50,13 @@ impl Mounted {
         for piece in [&[1; 1 << 20][..], &[1; 4096], &[1]] {
             while others.write_all(piece).is_ok() {}
         }
+    }
+
+    /// Another program makes files, until there can be no more; says how many.
+    fn fill_with_files(&self) -> usize {
+        let files = (0..).map(|number| self.place.join(format!("other-{number}")));
+        let more = files.skip_while(|file| file.exists());
+        more.take_while(|file| std::fs::File::create_new(file).is_ok()).count()
     }
 
     fn free(&self) {
@@ -118,7 +128,7 @@ fn s4_a_disk_that_others_fill_ends_nothing_but_what_is_new_and_the_host_goes_on_
     let world = World::new();
     let mut line = Line::new(&world);
     line.site.kill();
-    let Some(disk) = Mounted::over(line.site.folder.join("data")) else { return };
+    let Some(disk) = Mounted::over(line.site.folder.join("data"), DISK) else { return };
     let config = line.site.at("host.toml");
     line.site.start();
     assert_eq!(line.storage()["state"], "ample");
@@ -156,6 +166,67 @@ fn s4_a_disk_that_others_fill_ends_nothing_but_what_is_new_and_the_host_goes_on_
     line.makes("SN-4");
     line.site.kill();
     program::done(&["verify", "--config", &config]);
+}
+
+#[test]
+fn s4_a_disk_that_takes_no_more_files_stops_nothing() {
+    let world = World::new();
+    let mut line = Line::new(&world);
+    line.site.kill();
+    let data = line.site.folder.join("data");
+    let Some(disk) = Mounted::over(data, FEW_FILES) else { return };
+    line.site.start();
+    line.makes("SN-1");
+    assert_ne!(disk.fill_with_files(), 0);
+    let ended = line.confirm("SN-1");
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    line.makes("SN-2");
+    // Not the start either, which cannot take its reserve then.
+    line.site.kill();
+    disk.fill_with_files();
+    line.site.start();
+    disk.fill_with_files();
+    line.makes("SN-3");
+    let bundle = world.path("no-files.bundle");
+    line.site.done(&["audit", "export", "--out", text(&bundle)]);
+    line.site.kill();
+    program::done(&["verify", "--config", &line.site.at("host.toml")]);
+}
+
+#[test]
+fn s10_permissions_that_somebody_changes_are_looked_at_when_the_host_starts() {
+    let world = World::new();
+    let mut line = Line::new(&world);
+    let (store, secret) = (line.site.at("data/store.redb"), line.site.at("platform/secret"));
+    let config = line.site.at("host.toml");
+    let start = || program::run(&["serve", "--config", &config, "--stop-with-stdin"]);
+    line.makes("SN-1");
+    allow(&store, 0o000);
+    allow(&secret, 0o000);
+    line.makes("SN-2");
+    line.site.kill();
+    if std::fs::File::open(&store).is_err() {
+        is_refused(&start(), "READ_ONLY");
+    } else {
+        eprintln!("this user may read everything: not run without the right to");
+    }
+    // The store is sealed, whoever reads it; who reads the secret can open it.
+    allow(&store, 0o644);
+    allow(&secret, 0o644);
+    let ended = start();
+    assert_ne!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("readable by others"), "{}", ended.text);
+    allow(&secret, 0o600);
+    line.site.start();
+    line.makes("SN-3");
+    line.site.kill();
+    program::done(&["verify", "--config", &config]);
+}
+
+/// Sets who may read and write a file.
+fn allow(file: &str, mode: u32) {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(file, permissions).unwrap();
 }
 
 #[test]
