@@ -77,7 +77,7 @@ pub use mintmark_pki::VerifiedCsr;
 pub use plugins::InstalledPlugin;
 pub use room::{DiskSpace, Endless, StorageState, StorageStatus};
 pub use rotation::HostKey;
-pub use suspicion::Suspicion;
+pub use suspicion::{Suspicion, standing};
 pub use types::*;
 pub use units::{OpenAllotment, OpenUnit};
 pub use users::{Authenticated, IssuedUser};

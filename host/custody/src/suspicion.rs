@@ -9,13 +9,15 @@ use std::fmt;
 use mintmark_model::{Reason, Refusal};
 use mintmark_platform::Platform;
 use mintmark_platform::anchor::{Anchor, Standing, compare};
-use mintmark_store::Snapshot;
+use mintmark_store::{Snapshot, Store};
 
-use crate::custody::mark_of;
+use crate::custody::{host_place, mark_of};
+use crate::disk::host::HostRecord;
 use crate::genesis::OpenError;
 use crate::host::Host;
 use crate::room;
 use crate::transfers::taken_digests;
+use crate::verify::{VerifyError, wrong};
 use crate::view::View;
 
 /// Why a store is not served.
@@ -27,6 +29,18 @@ pub enum Suspicion {
     Behind,
     /// The store has another history, or another epoch, than its anchor.
     AnotherHistory,
+}
+
+impl Suspicion {
+    /// What is suspected of a store that stands so to its anchor; none where there is no anchor.
+    pub fn of(standing: Option<Standing>) -> Option<Self> {
+        match standing {
+            None => Some(Self::NoAnchor),
+            Some(Standing::Equal | Standing::StoreAhead) => None,
+            Some(Standing::StoreBehind) => Some(Self::Behind),
+            Some(Standing::Different) => Some(Self::AnotherHistory),
+        }
+    }
 }
 
 impl fmt::Display for Suspicion {
@@ -60,6 +74,29 @@ impl Host {
     }
 }
 
+/// How a store that nobody serves stands to what its platform remembers; none where the platform
+/// has no anchor.
+///
+/// # Errors
+///
+/// The store cannot be read, or was never begun.
+pub async fn standing(
+    store: &dyn Store,
+    store_id: &[u8; 16],
+    anchor: Option<&Anchor>,
+) -> Result<Option<Standing>, VerifyError> {
+    let view = View::new(store).await?;
+    let record: Option<HostRecord> = view.peek(&host_place()).await?;
+    let record = record.ok_or_else(|| wrong("the host", "there is no record of it"))?;
+    let snapshot = store.snapshot().await?;
+    Ok(anchor.map(|anchor| compared(anchor, store_id, record.epoch, &*snapshot)))
+}
+
+fn compared(anchor: &Anchor, store_id: &[u8; 16], epoch: u64, snapshot: &dyn Snapshot) -> Standing {
+    let current = mark_of(&snapshot.position().mark());
+    compare(anchor, store_id, epoch, &current, &mark_of(snapshot.previous()))
+}
+
 /// Brings the anchor forward after a crash; says so where the store does not fit it.
 pub(crate) async fn catch_up(
     platform: &dyn Platform,
@@ -68,23 +105,16 @@ pub(crate) async fn catch_up(
     snapshot: &dyn Snapshot,
     view: &View,
 ) -> Result<Option<Suspicion>, OpenError> {
-    let current = mark_of(&snapshot.position().mark());
-    let previous = mark_of(snapshot.previous());
-    let Some(anchor) = platform.anchor().map_err(OpenError::Platform)? else {
-        return Ok(Some(Suspicion::NoAnchor));
-    };
-    match compare(&anchor, store_id, epoch, &current, &previous) {
-        Standing::Equal => Ok(None),
-        Standing::StoreAhead => {
-            tracing::info!("the host stopped between a commit and its anchor; catching up");
-            // The batch that was not anchored may have taken something: that is never forgotten.
-            let known = taken_digests(view).await.map_err(OpenError::Refused)?;
-            platform.remember(&known).map_err(OpenError::Platform)?;
-            let anchor = Anchor::new(*store_id, epoch, current);
-            platform.advance(&anchor).map_err(OpenError::Platform)?;
-            Ok(None)
-        }
-        Standing::StoreBehind => Ok(Some(Suspicion::Behind)),
-        Standing::Different => Ok(Some(Suspicion::AnotherHistory)),
+    let anchor = platform.anchor().map_err(OpenError::Platform)?;
+    let standing = anchor.map(|anchor| compared(&anchor, store_id, epoch, snapshot));
+    if standing == Some(Standing::StoreAhead) {
+        tracing::info!("the host stopped between a commit and its anchor; catching up");
+        // The batch that was not anchored may have taken something: that is never forgotten.
+        let known = taken_digests(view).await.map_err(OpenError::Refused)?;
+        platform.remember(&known).map_err(OpenError::Platform)?;
+        let current = mark_of(&snapshot.position().mark());
+        let anchor = Anchor::new(*store_id, epoch, current);
+        platform.advance(&anchor).map_err(OpenError::Platform)?;
     }
+    Ok(Suspicion::of(standing))
 }

@@ -181,7 +181,7 @@ where
     disk::read(value).map_err(|_| wrong(name, "it cannot be read"))
 }
 
-fn wrong(record: impl fmt::Display, what: impl fmt::Display) -> VerifyError {
+pub(crate) fn wrong(record: impl fmt::Display, what: impl fmt::Display) -> VerifyError {
     VerifyError::Wrong { record: record.to_string(), what: what.to_string() }
 }
 

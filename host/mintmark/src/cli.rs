@@ -95,7 +95,8 @@ enum Command {
     /// A host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Walk a node's store, offline: every record and every row.
+    /// Walk a node's store, offline: every record and every row, and whether it is the store that
+    /// the platform remembers. Exits with 1 unless it is.
     Verify(verify::Arguments),
     /// Show all of it: real processes, sockets and files, in a minute.
     Demo(demo::Arguments),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mintmark_custody::OpenError as NodeError;
+use mintmark_custody::{OpenError as NodeError, Suspicion};
 use mintmark_model::{Reason, Refusal};
 use mintmark_rpc::client::files::TransferError;
 use mintmark_rpc::client::{Code, Failure, OpenError};
@@ -70,6 +70,9 @@ pub(crate) enum Error {
     /// A check had a bad outcome, which the page shows.
     #[error("the verdict is {verdict}")]
     Verdict { verdict: &'static str, page: Box<Page> },
+    /// A store that agrees with itself, as the page shows, and not with its platform.
+    #[error("{code}: {suspicion}", code = Reason::RollbackSuspected.code())]
+    Suspect { suspicion: Suspicion, page: Box<Page> },
 }
 
 impl Error {
@@ -93,6 +96,7 @@ impl Error {
             }
             Self::Store(mintmark_store::Error::Full)
             | Self::Platform(mintmark_platform::Error::Full) => Some(Reason::StorageFull.code()),
+            Self::Suspect { .. } => Some(Reason::RollbackSuspected.code()),
             _ => None,
         }
     }
@@ -114,6 +118,12 @@ impl Error {
                 Some("Let the host's user write both directories, then start it again.")
             }
             Self::Misfit { next, .. } => Some(next),
+            Self::Suspect { suspicion: Suspicion::NoAnchor, .. } => {
+                Some("For a copy that nobody will serve, say --without-anchor.")
+            }
+            Self::Suspect { .. } => Some(
+                "Keep this store as evidence; `mintmark serve` gives its rows and writes none.",
+            ),
             Self::NoContext => {
                 Some("Give --context FILE, or set MINTMARK_CONTEXT; `mintmark init` writes one.")
             }

@@ -59,15 +59,26 @@ pub(crate) fn show(page: &Page, json: bool) -> ExitCode {
 
 /// Shows an error: what happened, why, what to do next.
 pub(crate) fn show_error(error: &Error, json: bool) -> ExitCode {
-    if let Error::Verdict { page, .. } = error {
-        show(page, json);
-        if json {
-            return ExitCode::from(error.exit_code());
+    let mut answer = error_json(error);
+    match error {
+        Error::Verdict { page, .. } => {
+            show(page, json);
+            if json {
+                return ExitCode::from(error.exit_code());
+            }
         }
+        Error::Suspect { page, .. } if json => {
+            let found = page.json.as_object().into_iter().flatten();
+            found.for_each(|(name, value)| answer[name] = value.clone());
+        }
+        Error::Suspect { page, .. } => {
+            show(page, json);
+        }
+        _ => {}
     }
     // Where the terminal is gone, there is nobody left to tell.
     let _ = if json {
-        writeln!(io::stdout().lock(), "{}", error_json(error))
+        writeln!(io::stdout().lock(), "{answer}")
     } else {
         io::stderr().lock().write_all(error_text(error).as_bytes())
     };
