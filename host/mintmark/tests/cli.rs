@@ -441,6 +441,36 @@ fn both_bundled_plugins_say_what_they_ask_for() {
 }
 
 #[test]
+fn p17_an_opened_bundle_of_any_size_is_read_piece_by_piece() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    done(place, &["ca", "init", "--organization", "acme", "--out", "root"]);
+    let head = mintmark_exchange::opened::OpenedHead {
+        site: "spiffe://acme/site/shenzhen".to_owned(),
+        bundle: [1; 32],
+        made_at: 1_800_000_000_000,
+        grants: Vec::new(),
+        directives: Vec::new(),
+        lost_heads: Vec::new(),
+        restored: false,
+    };
+    let head = head.encode().unwrap();
+    std::fs::write(place.join("large"), &head).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(place.join("large")).unwrap();
+    file.set_len(head.len() as u64 + (64 << 30)).unwrap();
+    let output = mintmark(place, &["audit", "verify", "large", "--root", "root/root.pem"]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(shown.contains("breach") && shown.contains("shenzhen"), "{output:?}");
+    for cut in [0, 9, head.len() - 1] {
+        std::fs::write(place.join("cut"), &head[..cut]).unwrap();
+        let (code, text) = failed(place, &["audit", "verify", "cut", "--root", "root/root.pem"]);
+        assert_eq!(code, 1);
+        assert!(text.contains("cut short"), "{text}");
+    }
+}
+
+#[test]
 fn there_are_completions_for_shells() {
     let place = tempfile::tempdir().unwrap();
     assert!(done(place.path(), &["completions", "bash"]).contains("mintmark"));

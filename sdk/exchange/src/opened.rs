@@ -47,7 +47,7 @@ pub const VERSION: u16 = 1;
 /// Most bytes of an encoded head.
 pub const HEAD_BYTES_MAX: usize = 64 << 20;
 /// Bytes before the head.
-const PREFIX_BYTES: usize = 10;
+pub const PREFIX_BYTES: usize = 10;
 
 impl OpenedHead {
     /// The file up to the body; `None` for a head that is too long.
@@ -62,10 +62,8 @@ impl OpenedHead {
         Some(file)
     }
 
-    /// Cuts a file into head and body.
-    pub fn split(file: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
-        let (prefix, rest) =
-            file.split_first_chunk::<PREFIX_BYTES>().ok_or(DecodeError::Malformed)?;
+    /// How many bytes the head has that comes after these, the first bytes of a file.
+    pub fn length(prefix: &[u8; PREFIX_BYTES]) -> Result<usize, DecodeError> {
         let [m, a, g, i, v0, v1, length @ ..] = *prefix;
         if [m, a, g, i] != MAGIC {
             return Err(DecodeError::Malformed);
@@ -73,12 +71,23 @@ impl OpenedHead {
         if u16::from_be_bytes([v0, v1]) != VERSION {
             return Err(DecodeError::UnknownVersion);
         }
-        let length =
-            usize::try_from(u32::from_be_bytes(length)).map_err(|_| DecodeError::TooLong)?;
-        let (head, body) = rest.split_at_checked(length).ok_or(DecodeError::Malformed)?;
+        let length = usize::try_from(u32::from_be_bytes(length)).ok();
+        length.filter(|length| *length <= HEAD_BYTES_MAX).ok_or(DecodeError::TooLong)
+    }
+
+    /// Reads a head, as long as [`Self::length`] said.
+    pub fn decode(head: &[u8]) -> Result<Self, DecodeError> {
         let head: Self = canonical::decode(head, HEAD_BYTES_MAX)?;
         let bounded = head.grants.iter().chain(&head.directives).all(SignedOrder::is_bounded);
-        if bounded { Ok((head, body)) } else { Err(DecodeError::TooLong) }
+        if bounded { Ok(head) } else { Err(DecodeError::TooLong) }
+    }
+
+    /// Cuts a file into head and body.
+    pub fn split(file: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        let (prefix, rest) = file.split_first_chunk().ok_or(DecodeError::Malformed)?;
+        let (head, body) =
+            rest.split_at_checked(Self::length(prefix)?).ok_or(DecodeError::Malformed)?;
+        Ok((Self::decode(head)?, body))
     }
 }
 
@@ -120,6 +129,9 @@ mod tests {
     fn p3_a_length_that_is_too_large_is_refused() {
         let mut file = head().encode().unwrap();
         file[6..10].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(OpenedHead::split(&file), Err(DecodeError::TooLong));
+        let length = u32::try_from(HEAD_BYTES_MAX).unwrap();
+        file[6..10].copy_from_slice(&length.to_be_bytes());
         assert_eq!(OpenedHead::split(&file), Err(DecodeError::Malformed));
     }
 }

@@ -1,12 +1,14 @@
 //! Repeats a reconciliation without any host: opened bundles, the root certificate, nothing else.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mintmark_crypto::sign;
 use mintmark_exchange::directive::Directive;
 use mintmark_exchange::grant::Grant;
-use mintmark_exchange::opened::OpenedHead;
+use mintmark_exchange::opened::{OpenedHead, PREFIX_BYTES};
 use mintmark_exchange::order::{DIRECTIVE, GRANT, SignedOrder};
 use mintmark_exchange::reconcile::{
     MemoryRegister, Orders, Reconciler, Report, SiteState, Verdict, World,
@@ -21,7 +23,7 @@ use crate::output::{Page, table};
 use crate::{files, pem};
 
 /// How much of a body is read at once.
-const STEP_BYTES: usize = 256 << 10;
+const STEP_BYTES: u64 = 256 << 10;
 
 /// Verifies opened bundles, in the order in which they are given.
 pub(super) fn verify(paths: &[PathBuf], root: &Path) -> Result<Page, Error> {
@@ -51,17 +53,15 @@ struct Auditor {
 
 impl Auditor {
     fn bundle(&mut self, path: &Path) -> Result<Report, Error> {
-        let file = files::read(path)?;
-        let (head, body) = OpenedHead::split(&file).map_err(|why| unreadable(path, &why))?;
+        let (head, mut body) = Body::open(path)?;
         let orders = self.orders(&head)?;
         let held = self.sites.remove(&head.site).unwrap_or_default();
         let mut reconciler = Reconciler::new(&head.site, head.bundle, head.made_at, held);
         while let Some(offset) = reconciler.wanted() {
-            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(body.len());
-            let to = from.saturating_add(STEP_BYTES).min(body.len());
+            let step = body.step(offset).map_err(Error::file("read", path))?;
             let mut world =
                 World { orders: &orders, register: &mut self.register, verify: &self.signatures };
-            let fed = reconciler.feed(&body[from..to], &mut world);
+            let fed = reconciler.feed(step, &mut world);
             fed.map_err(|why| unreadable(path, &why))?;
         }
         let outcome = reconciler.finish().expect("nothing is wanted any more");
@@ -90,6 +90,47 @@ impl Auditor {
         }
         Ok(orders)
     }
+}
+
+/// The body of an opened bundle, of which one step is in memory.
+struct Body {
+    file: File,
+    /// Where it begins in the file.
+    begin: u64,
+    step: Vec<u8>,
+}
+
+impl Body {
+    /// Reads the head, however large the rest is.
+    fn open(path: &Path) -> Result<(OpenedHead, Self), Error> {
+        let mut file = files::open(path)?;
+        let cut = || unreadable(path, &"it is cut short");
+        let prefix = next(&mut file, PREFIX_BYTES).map_err(Error::file("read", path))?;
+        let prefix = prefix.try_into().map_err(|_| cut())?;
+        let length = OpenedHead::length(&prefix).map_err(|why| unreadable(path, &why))?;
+        let head = next(&mut file, length).map_err(Error::file("read", path))?;
+        if head.len() < length {
+            return Err(cut());
+        }
+        let begin = (PREFIX_BYTES + head.len()) as u64;
+        let head = OpenedHead::decode(&head).map_err(|why| unreadable(path, &why))?;
+        Ok((head, Self { file, begin, step: Vec::new() }))
+    }
+
+    /// What is at an offset in the body; nothing at its end.
+    fn step(&mut self, offset: u64) -> io::Result<&[u8]> {
+        self.file.seek(SeekFrom::Start(self.begin.saturating_add(offset)))?;
+        self.step.clear();
+        (&self.file).take(STEP_BYTES).read_to_end(&mut self.step)?;
+        Ok(&self.step)
+    }
+}
+
+/// The next bytes of a file, as many as there are.
+fn next(file: &mut File, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Signature checks that rest on the root alone.
