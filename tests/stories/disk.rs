@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::program::{self, find};
 use crate::station::{Device, Station};
+use crate::tools;
 use crate::world::{Host, Order, World, text};
 
 /// How large the site's disk is; the host's mark is a sixth of it.
@@ -33,7 +34,7 @@ impl Mounted {
         let mount = ["-t", "tmpfs", "-o", options, "mintmark-test", text(&place)];
         let mounted = Command::new("mount").args(mount).status().is_ok_and(|ended| ended.success());
         if !mounted {
-            eprintln!("no file system may be mounted here: not run");
+            tools::is_missing(tools::MOUNT);
             return None;
         }
         // With the `.`, what is in the directory and not the directory.
@@ -281,7 +282,7 @@ fn limit_descriptors(process: u32, limit: Option<&str>) -> Option<String> {
     let arguments = ["--pid", &process, &nofile, "--noheadings", "--raw", "--output", "SOFT"];
     let ended = Command::new("prlimit").args(arguments).output().ok();
     let Some(ended) = ended.filter(|ended| ended.status.success()) else {
-        eprintln!("no `prlimit`: not run");
+        tools::is_missing(tools::PRLIMIT);
         return None;
     };
     Some(String::from_utf8(ended.stdout).unwrap().trim().to_owned())

@@ -17,6 +17,7 @@ mod restored;
 mod rotation;
 mod station;
 mod tampered;
+mod tools;
 mod units;
 mod whole_loop;
 mod world;

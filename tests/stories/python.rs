@@ -6,6 +6,7 @@ use std::process::Command;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::tools;
 use crate::world::{Order, World, text};
 
 fn has(program: &str, arguments: &[&str]) -> bool {
@@ -15,7 +16,7 @@ fn has(program: &str, arguments: &[&str]) -> bool {
 #[test]
 fn a_python_client_provisions_a_device_and_verifies_its_chain() {
     if !has("python3", &["-c", "import grpc, grpc_tools, cryptography"]) {
-        println!("python3 with grpcio, grpcio-tools and cryptography is not there: not run");
+        tools::is_missing(tools::GRPCIO);
         return;
     }
     let world = World::new();

@@ -119,9 +119,11 @@ fn visited(points: Vec<Point>) -> Vec<Point> {
     points.into_iter().step_by(step).collect()
 }
 
-/// Whether the tests can be run here. Where all points are asked for they must be.
+/// Whether the tests can be run here. Where all points are asked for, or the tool is, they must be.
 fn runs() -> bool {
-    let asked = std::env::var_os("MINTMARK_KILL_POINTS").is_some();
+    let required = std::env::var("MINTMARK_REQUIRE_TOOLS").unwrap_or_default();
+    let required = required.split(',').any(|name| name == "strace" || name == "all");
+    let asked = required || std::env::var_os("MINTMARK_KILL_POINTS").is_some();
     let can = strace::can_trace();
     assert!(can || !asked, "there is no `strace` that may attach itself to processes");
     if !can {
