@@ -30,6 +30,11 @@ load:
 pools:
     cargo bench -p mintmark-tests --bench pools
 
+# A million rows reconciled: by the library alone, and with real signatures by `audit verify`.
+reconcile:
+    cargo bench -p mintmark-exchange --bench reconcile
+    cargo bench -p mintmark-tests --bench audit
+
 # So many lives of sites on a disk that fails, beside a model of what was promised.
 simulate SEEDS="20000":
     MINTMARK_SEEDS={{SEEDS}} cargo test -p mintmark-sdk-testing --test simulation -- --nocapture
