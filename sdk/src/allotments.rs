@@ -163,8 +163,8 @@ impl Unit {
     /// Counts an attempt; a permanent failure spends the unit, and its certificates are revoked.
     ///
     /// # Errors
-    /// `WRONG_STATE`, `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that a station of
-    /// the unit reports, and for any other failure that another station reports.
+    /// `WRONG_STATE`, `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that a station
+    /// reports, or who had the unit, and for any other failure that another station reports.
     pub fn fail(&self, kind: Failure, detail: &str) -> Result<UnitStatus, Error> {
         self.handle().fail(kind, detail)
     }

@@ -242,7 +242,7 @@ pub enum Failure {
     /// The unit is spent.
     Permanent,
     /// The unit is spent: the device has lost its key, so that it may have one more unit. Only
-    /// somebody else than the unit's own station can say so.
+    /// a person who never had the unit can say so.
     KeyLost,
 }
 

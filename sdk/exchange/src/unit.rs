@@ -44,7 +44,7 @@ pub enum UnitChange {
     Lost,
     /// A further certificate for the unit's one key; the state stays.
     Recertified,
-    /// A permanent failure: somebody who never had the unit says that the device lost its key.
+    /// A permanent failure: a person who never had the unit says that the device lost its key.
     KeyLost,
 }
 

@@ -64,8 +64,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `WRONG_STATE`; `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that the unit's own
-    /// station reports, and for any other failure that another station reports.
+    /// `WRONG_STATE`; `ATTEMPTS_EXHAUSTED`; `PERMISSION_DENIED` for a lost key that a station
+    /// reports, or who had the unit, and for any other failure that another station reports.
     pub async fn fail(
         &mut self,
         unit: &OpenUnit,
@@ -186,14 +186,18 @@ impl Call {
     }
 
     /// Two must say that a device lost its key: whoever provisioned it is not believed alone, or
-    /// it could make a second device of it.
+    /// it could make a second device of it. The second is a person: one tester program could spend
+    /// and revoke the devices of all others.
     async fn check_second(&mut self, unit: &OpenUnit) -> Result<(), Refusal> {
+        if !self.session.principal.role.is_person() {
+            return Err(Refusal::denied("Only a person can say that a device lost its key."));
+        }
         let caller = self.session.principal.to_string();
         let now = &self.work(unit).await?.now;
         if now.station != caller && !now.earlier_stations.contains(&caller) {
             return Ok(());
         }
-        let detail = "Somebody else than a station of the unit must say that a key is lost.";
+        let detail = "Somebody else than who had the unit must say that its key is lost.";
         Err(Refusal::denied(detail))
     }
 

@@ -86,7 +86,11 @@ impl Bench {
     }
 
     pub(crate) async fn call_as(&self, station: &str, carry: Option<Carry>) -> Call {
-        let session = self.site.session_of::<Line>("station", station);
+        self.call_of(("station", station), carry).await
+    }
+
+    pub(crate) async fn call_of(&self, (role, name): (&str, &str), carry: Option<Carry>) -> Call {
+        let session = self.site.session_of::<Line>(role, name);
         self.site.custody().begin(session, carry).await.unwrap()
     }
 
@@ -161,8 +165,18 @@ impl Bench {
         subject: &str,
         device: &Device,
     ) -> Result<Artefact, Refusal> {
+        self.provision_of(("station", station), entitlement, subject, device)
+    }
+
+    pub(crate) fn provision_of(
+        &self,
+        who: (&str, &str),
+        entitlement: &str,
+        subject: &str,
+        device: &Device,
+    ) -> Result<Artefact, Refusal> {
         block_on(async {
-            let mut call = self.call_as(station, None).await;
+            let mut call = self.call_of(who, None).await;
             match issue(&mut call, entitlement, subject, device).await {
                 Ok((_, artefact)) => finish(call).await.map(|()| artefact),
                 Err(refusal) => {

@@ -163,7 +163,7 @@ fn attempts_are_counted_over_all_units_of_a_device() {
     for attempts in 1..=2 {
         bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
         assert_eq!(fail(&bench, LINE_4, unit, Failure::Transient).unwrap().attempts, attempts);
-        fail(&bench, LINE_5, unit, Failure::KeyLost).unwrap();
+        fail(&bench, MEI, unit, Failure::KeyLost).unwrap();
     }
     let third = bench.provision(&entitlement, "SN:1", &Device::new());
     assert_eq!(reason(third), Reason::AttemptsExhausted);
@@ -199,6 +199,25 @@ fn a_lost_key_is_said_by_a_second_and_the_device_gets_one_more_unit_where_the_te
     assert_eq!((counters.failed, counters.unused), (2, 8));
     let lost = bench.unit_rows().into_iter().filter(|row| row.change == UnitChange::KeyLost);
     assert_eq!(lost.count(), 2);
+    verified(&bench);
+}
+
+/// One tester program could spend and revoke the devices of all others.
+#[test]
+fn i1_no_station_and_nobody_who_had_the_unit_says_that_its_key_is_lost() {
+    let bench = Bench::new();
+    let entitlement = entitlement(&bench, |order| order.terms.max_units_per_subject = 2);
+    let unit = |device| (entitlement.as_str(), device);
+    bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    bench.provision_of(MEI, &entitlement, "SN:2", &Device::new()).unwrap();
+    for (who, device) in [(LINE_5, "SN:1"), (LINE_4, "SN:2"), (MEI, "SN:2")] {
+        let said = fail(&bench, who, unit(device), Failure::KeyLost);
+        assert_eq!(reason(said), Reason::PermissionDenied, "{who:?} of {device}");
+    }
+    let counters = bench.counters(&entitlement);
+    assert_eq!((counters.issued, counters.failed), (2, 0));
+    assert_eq!(changes(&bench), [UnitChange::Issued; 2]);
+    fail(&bench, ("admin", "ada"), unit("SN:2"), Failure::KeyLost).unwrap();
     verified(&bench);
 }
 
@@ -443,7 +462,7 @@ fn certificates_of_devices_that_ended_are_on_the_batchs_list_and_its_number_rise
     let empty = list(MEI).unwrap();
     assert_eq!((empty.number, empty.revoked), (1, 0));
     recertify(&bench, LINE_4, unit("SN:1"), 1).unwrap();
-    fail(&bench, LINE_5, unit("SN:1"), Failure::KeyLost).unwrap();
+    fail(&bench, MEI, unit("SN:1"), Failure::KeyLost).unwrap();
     fail(&bench, LINE_4, unit("SN:2"), Failure::Permanent).unwrap();
     scrap(&bench, unit("SN:2")).unwrap();
     scrap(&bench, unit("SN:3")).unwrap();

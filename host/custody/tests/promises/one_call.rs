@@ -64,7 +64,7 @@ fn i1_a_failure_that_is_not_committed_gives_its_device_no_second_unit() {
     let entitlement = bench.entitlement_of(&granted);
     bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
     let refused: Result<(), Refusal> = block_on(async {
-        let mut call = bench.call_as("line-5", None).await;
+        let mut call = bench.call_of(("operator", "mei"), None).await;
         let unit = draw(&mut call, &entitlement, "SN:1").await?;
         call.fail(&unit, Failure::KeyLost, "no radio").await?;
         let csr = call.read_csr(&Device::new().csr())?;

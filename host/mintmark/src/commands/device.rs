@@ -158,7 +158,7 @@ pub(crate) enum FailureKind {
     Transient,
     /// It can't; the unit is spent.
     Permanent,
-    /// The device lost its key; the unit is spent. Somebody else than its station must say so.
+    /// The device lost its key; the unit is spent. A person must say so who did not provision it.
     KeyLost,
 }
 

@@ -108,7 +108,7 @@ pub struct UnitRecord {
     pub station: String,
     /// Failed attempts.
     pub attempts: u32,
-    /// True once somebody else than its station said that the device lost its key.
+    /// True once a person who never had the unit said that the device lost its key.
     pub key_lost: bool,
     /// True once the device has proved that it holds its key.
     pub proved: bool,

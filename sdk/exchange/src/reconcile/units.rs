@@ -226,16 +226,22 @@ impl Application {
     }
 
     /// A unit is worked on by the station that drew it, or to which an operator handed it over.
-    /// Other people than stations may end it.
+    /// People may end it; that its key is lost only a person says who never had it.
     fn judge_station(&mut self, case: &Case<'_>, record: &mut UnitRecord) {
         let event = case.event;
         let principal = &case.row.body.principal;
         let own = *principal == record.station;
+        if event.change == UnitChange::KeyLost {
+            let text = match (own, is_station(principal)) {
+                (true, _) => "the unit's own station says that its key is lost",
+                (false, true) => "a station says that another station's device lost its key",
+                (false, false) => return,
+            };
+            // What a restore forgot excuses neither.
+            return self.findings.breach(FindingKind::Station, case.place, text);
+        }
         let text = match event.change {
             UnitChange::Lost => return,
-            // Custody lets only somebody say this who never had the unit.
-            UnitChange::KeyLost if own => "the unit's own station says that its key is lost",
-            UnitChange::KeyLost => return,
             UnitChange::Issued | UnitChange::Released if !own => {
                 "another station than the unit's, without a hand-over"
             }

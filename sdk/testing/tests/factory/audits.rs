@@ -129,13 +129,15 @@ fn r14_an_old_bundle_that_comes_late_is_no_breach_of_what_may_be_unreported() {
 }
 
 #[test]
-fn a_lost_key_that_another_station_reports_is_no_finding() {
+fn a_lost_key_that_a_person_reports_is_no_finding() {
     let gap = Gap::new();
     let entitlement = gap.granted();
     gap.provision(&entitlement, "SN:1", &Device::new()).unwrap();
     let alone = gap.fail(&entitlement, "SN:1", FailureKind::KeyLost).unwrap_err();
     assert_eq!(alone.reason, "PERMISSION_DENIED");
-    gap.fail_as("line-5", &entitlement, "SN:1", FailureKind::KeyLost).unwrap();
+    let lost = |who| gap.fail_as(who, &entitlement, "SN:1", FailureKind::KeyLost);
+    assert_eq!(lost(("station", "line-5")).unwrap_err().reason, "PERMISSION_DENIED");
+    lost(("operator", "mei")).unwrap();
     let (ingested, _) = gap.report();
     let report = show(&gap, &ingested.report);
     assert_eq!(ingested.verdict(), office::Verdict::Clean, "{:?}", report.findings);

@@ -111,12 +111,12 @@ impl Gap {
         subject: &str,
         kind: line::FailureKind,
     ) -> Result<line::UnitStatus, Status> {
-        self.fail_as("line-4", entitlement, subject, kind)
+        self.fail_as(("station", "line-4"), entitlement, subject, kind)
     }
 
     pub(crate) fn fail_as(
         &self,
-        station: &str,
+        (role, name): (&str, &str),
         entitlement: &str,
         subject: &str,
         kind: line::FailureKind,
@@ -127,7 +127,7 @@ impl Gap {
             kind: kind.into(),
             detail: "the flash does not verify".to_owned(),
         };
-        self.site.call("station", station, "Fail", &request)
+        self.site.call(role, name, "Fail", &request)
     }
 
     pub(crate) fn scrap(

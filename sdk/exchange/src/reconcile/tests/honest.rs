@@ -180,22 +180,21 @@ fn every_way_that_a_unit_can_end_is_clean() {
 fn a_device_that_lost_its_key_gets_one_more_unit_where_the_terms_allow_it() {
     use UnitChange::{Failed, KeyLost};
     let cases = [
-        (1, KeyLost, "t2", Verdict::Breach),
-        (2, KeyLost, "t2", Verdict::Clean),
-        // Its own station is not believed, and who failed otherwise has its key still.
-        (2, KeyLost, "t1", Verdict::Breach),
-        (2, Failed, "t1", Verdict::Breach),
+        (1, KeyLost, ("operator", "mei"), Verdict::Breach),
+        (2, KeyLost, ("operator", "mei"), Verdict::Clean),
+        // No station is believed, and who failed otherwise has its key still.
+        (2, KeyLost, ("station", "t1"), Verdict::Breach),
+        (2, KeyLost, ("station", "t2"), Verdict::Breach),
+        (2, Failed, ("station", "t1"), Verdict::Breach),
     ];
-    for (allowed, change, station, verdict) in cases {
+    for (allowed, change, who, verdict) in cases {
         let mut grant = grant(1, SHENZHEN);
         grant.terms.max_units_per_subject = allowed;
         let mut site = Site::new(SHENZHEN);
         site.import(&grant);
         site.provision(&grant, "a");
         let event = site.change(&grant, 0, "a", change, Some(UnitState::Issued));
-        station.clone_into(&mut site.station);
-        site.call(vec![(event, Some(&grant.entitlement))]);
-        "t1".clone_into(&mut site.station);
+        site.call_as(who, vec![(event, Some(&grant.entitlement))]);
         let from = None;
         let event = site.change(&grant, 1, "a", UnitChange::Issued, from);
         let Event::Unit(mut unit) = event else { unreachable!() };
@@ -223,9 +222,7 @@ fn a_unit_that_is_given_back_frees_no_device_that_had_one_before() {
         let first = &grants[0];
         site.provision(first, "a");
         let lost = site.change(first, 0, "a", UnitChange::KeyLost, Some(UnitState::Issued));
-        "t2".clone_into(&mut site.station);
-        site.call(vec![(lost, Some(&first.entitlement))]);
-        "t1".clone_into(&mut site.station);
+        site.call_as(("operator", "mei"), vec![(lost, Some(&first.entitlement))]);
         for (change, from) in
             [(UnitChange::Reserved, None), (UnitChange::Returned, Some(UnitState::Reserved))]
         {

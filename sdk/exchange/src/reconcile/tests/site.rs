@@ -171,6 +171,15 @@ impl Site {
         self.call(vec![(started, None)]);
     }
 
+    /// The rows of a call that somebody else than the station makes.
+    pub(crate) fn call_as(&mut self, who: (&str, &str), events: Vec<(Event, Option<&str>)>) {
+        let (role, name) = (who.0.to_owned(), who.1.to_owned());
+        let role = std::mem::replace(&mut self.role, role);
+        let name = std::mem::replace(&mut self.station, name);
+        self.call(events);
+        (self.role, self.station) = (role, name);
+    }
+
     /// Writes the rows of one call; rows with an entitlement have its counters.
     pub(crate) fn call(&mut self, events: Vec<(Event, Option<&str>)>) {
         self.calls += 1;
