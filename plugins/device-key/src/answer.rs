@@ -58,6 +58,12 @@ pub(crate) fn entitlement(
     }
 }
 
+/// An entitlement that only another version of this plugin can use.
+pub(crate) fn of_another_version(entitlement: String) -> proto::EntitlementStatus {
+    let state = proto::EntitlementState::OtherVersion.into();
+    proto::EntitlementStatus { entitlement, state, ..proto::EntitlementStatus::default() }
+}
+
 /// What a device gets. Nothing in it depends on anything but the unit and what it released, so a
 /// repetition gives the same bytes.
 pub(crate) fn identity(
@@ -177,8 +183,14 @@ pub(crate) fn receipt(body: ReceiptBody, renewed: Vec<String>) -> proto::ImportR
 pub(crate) fn directive(
     directive: Directive,
     applied: u64,
-    status: &AllotmentStatus,
+    status: Option<&AllotmentStatus>,
 ) -> proto::ImportDirectiveResponse {
+    let change = directive.change.name().to_owned();
+    let Some(status) = status else {
+        let entitlement = directive.entitlement;
+        let unknown = proto::ImportDirectiveResponse::default();
+        return proto::ImportDirectiveResponse { change, entitlement, applied, ..unknown };
+    };
     let mut after = status.counters;
     match directive.change {
         Change::Reduce { .. } => {
@@ -192,7 +204,7 @@ pub(crate) fn directive(
         Change::Revoke | Change::Shorten { .. } => {}
     }
     proto::ImportDirectiveResponse {
-        change: directive.change.name().to_owned(),
+        change,
         entitlement: directive.entitlement,
         applied,
         not_after_ms: status.not_after,

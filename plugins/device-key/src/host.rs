@@ -87,6 +87,15 @@ pub(crate) fn issue(
     }
 }
 
+/// `None` for an entitlement whose grant accepts another version of this plugin alone: only that
+/// version uses it.
+pub(crate) fn if_accepted<T>(opened: Result<T, Error>) -> Result<Option<T>, Error> {
+    match opened {
+        Err(error) if error.is("WRONG_PLUGIN") => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Grant, status and certificate chain of an entitlement.
 pub(crate) fn status(
     entitlement: &str,
@@ -107,9 +116,8 @@ pub(crate) fn find_anywhere(subject: &str) -> Result<Option<(String, Unit)>, Err
         };
         after = Some(last.clone());
         for name in names {
-            let Some(allotment) = Allotment::open(&name).or_absent()? else {
-                continue;
-            };
+            let opened = if_accepted(Allotment::open(&name)).or_absent()?;
+            let Some(allotment) = opened.flatten() else { continue };
             if let Some(unit) = allotment.find(subject).or_absent()? {
                 return Ok(Some((name, unit)));
             }

@@ -35,9 +35,13 @@ impl DeviceKeyService for DeviceKey {
         let mut entitlements = Vec::with_capacity(names.len());
         for name in names {
             // What a station is not bound to does not exist for it.
-            if let Some((grant, status, chain)) = host::status(&name).or_absent()? {
-                entitlements.push(answer::entitlement(grant, &status, chain));
-            }
+            let Some(opened) = host::if_accepted(host::status(&name)).or_absent()? else {
+                continue;
+            };
+            entitlements.push(match opened {
+                Some((grant, status, chain)) => answer::entitlement(grant, &status, chain),
+                None => answer::of_another_version(name),
+            });
         }
         Ok(proto::ListEntitlementsResponse { entitlements, next })
     }
@@ -189,8 +193,10 @@ impl DeviceKeyService for DeviceKey {
         request: proto::ImportDirectiveRequest,
     ) -> Result<proto::ImportDirectiveResponse, Status> {
         let (directive, applied) = host::import_directive(&request.file_id)?;
-        let status = Allotment::open(&directive.entitlement)?.status()?;
-        Ok(answer::directive(directive, applied, &status))
+        // The host has acted on it, whatever version the grant was for: the stream goes on.
+        let allotment = host::if_accepted(Allotment::open(&directive.entitlement))?;
+        let status = allotment.map(|allotment| allotment.status()).transpose()?;
+        Ok(answer::directive(directive, applied, status.as_ref()))
     }
 
     fn show_orders(

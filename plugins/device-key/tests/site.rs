@@ -11,6 +11,7 @@ use mintmark_exchange::directive::{Change, Directive};
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::proposal::{EntitlementBody, GrantProposal};
 use mintmark_exchange::row::Row;
+use mintmark_exchange::serial::{CheckDigit, SerialRule};
 use mintmark_plugin_device_key::DeviceKeyPlugin;
 use mintmark_plugin_device_key::proto;
 use mintmark_sdk::messages::{self, Purpose};
@@ -154,6 +155,48 @@ fn units_are_listed_page_by_page_and_found_in_any_entitlement() {
     };
     assert_eq!(show("SN:3").unwrap().entitlement, entitlement);
     assert_eq!(show("SN:9").unwrap_err().reason, "NOT_FOUND");
+}
+
+/// A grant names the code that may use it: an upgrade leaves older entitlements in the store.
+#[test]
+fn what_was_granted_for_another_version_hides_nothing_and_stops_no_order() {
+    let mut factory = Factory::new();
+    let former = factory.entitlement();
+    factory.provision(&request(&former, "SN:0")).unwrap();
+    factory.site.install_build::<DeviceKeyPlugin>("2");
+    factory.world.introduce(&factory.hq, &factory.site);
+    let mut order = factory.order("po-2");
+    let (prefix, check) = ("T3-".to_owned(), CheckDigit::None);
+    order.product.serial = SerialRule::Assigned { prefix, digits: 8, start: 1, check };
+    let uri = factory.site.uri();
+    let file = Office::grant(&factory.hq, &uri, DeviceKeyPlugin::NAME, &order).unwrap();
+    let newer = factory.import(&file).unwrap().entitlement;
+    factory.provision(&request(&newer, "SN:1")).unwrap();
+
+    let site = &factory.site;
+    let listed: proto::ListEntitlementsResponse = site
+        .call("operator", "mei", "ListEntitlements", &proto::ListEntitlementsRequest::default())
+        .unwrap();
+    let listed: BTreeMap<_, _> =
+        listed.entitlements.iter().map(|one| (one.entitlement.clone(), one.state())).collect();
+    assert_eq!(listed[&former], proto::EntitlementState::OtherVersion);
+    assert_eq!(listed[&newer], proto::EntitlementState::Active);
+    let show = |subject: &str| {
+        let subject = subject.to_owned();
+        let request = proto::ShowUnitRequest { entitlement: String::new(), subject };
+        site.call::<proto::UnitStatus>("operator", "mei", "ShowUnit", &request)
+    };
+    assert_eq!(show("SN:1").unwrap().entitlement, newer);
+    assert_eq!(show("SN:0").unwrap_err().reason, "NOT_FOUND");
+
+    let plugin = DeviceKeyPlugin::NAME;
+    let file = Office::change(&factory.hq, &uri, plugin, &former, &Change::Revoke).unwrap();
+    let request = proto::ImportDirectiveRequest { file_id: site.stage(&file) };
+    let acted: proto::ImportDirectiveResponse =
+        site.call("admin", "ada", "ImportDirective", &request).unwrap();
+    assert_eq!((&*acted.entitlement, acted.counters), (&*former, None));
+    let orders = proto::ShowOrdersRequest { entitlement: newer };
+    site.call::<proto::ShowOrdersResponse>("auditor", "eve", "ShowOrders", &orders).unwrap();
 }
 
 #[test]

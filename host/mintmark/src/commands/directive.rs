@@ -35,13 +35,18 @@ pub(crate) async fn run(desk: &Desk, command: Command) -> Result<Page, Error> {
         Err(failure) if failure.is(Reason::Replayed) => return Ok(known(&failure)),
         Err(failure) => return Err(failure.into()),
     };
-    let counters = imported.counters.unwrap_or_default();
-    Ok(Page::facts(&[
+    let mut facts = vec![
         ("entitlement", json!(imported.entitlement)),
         ("change", json!(imported.change)),
         ("units", json!(imported.applied)),
-        ("until", json!(moment(imported.not_after_ms))),
-        ("credited", json!(counters.credited)),
-        ("unused", json!(counters.unused)),
-    ]))
+    ];
+    // None where only another version of the plugin can look.
+    if let Some(counters) = imported.counters {
+        facts.extend([
+            ("until", json!(moment(imported.not_after_ms))),
+            ("credited", json!(counters.credited)),
+            ("unused", json!(counters.unused)),
+        ]);
+    }
+    Ok(Page::facts(&facts))
 }

@@ -310,6 +310,10 @@ fn granted_row(one: &headquarters::EntitlementSummary) -> Vec<String> {
 }
 
 fn held_json(one: &site::EntitlementStatus) -> Value {
+    let state = word(one.state().as_str_name(), "ENTITLEMENT_STATE_");
+    if one.state() == site::EntitlementState::OtherVersion {
+        return json!({ "entitlement": one.entitlement, "state": state });
+    }
     let counters = one.counters.unwrap_or_default();
     json!({
         "entitlement": one.entitlement,
@@ -317,7 +321,7 @@ fn held_json(one: &site::EntitlementStatus) -> Value {
         "order_number": one.order_number,
         "exporter": one.exporter,
         "product": one.product,
-        "state": word(one.state().as_str_name(), "ENTITLEMENT_STATE_"),
+        "state": state,
         "from": moment(one.not_before_ms),
         "until": moment(one.not_after_ms),
         "credited": counters.credited,
