@@ -158,6 +158,13 @@ impl Reservation {
         }
     }
 
+    /// Its number can't be used, as the serial number that goes with it is another device's.
+    pub(crate) fn set_aside(mut self) {
+        if let Some(draft) = self.draft.take() {
+            self.escrow.lock().set_aside(draft);
+        }
+    }
+
     /// Nobody knows whether the unit is committed: it stays taken until the next start looks.
     pub(crate) fn leave_in_doubt(mut self) {
         if let Some(draft) = self.draft.take() {

@@ -213,6 +213,15 @@ impl Escrow {
         }
     }
 
+    /// The draft came to nothing, and its number can't be used: the serial number that goes with it
+    /// is another device's. Its slots are free again; the unit stays unused, and the number away
+    /// until a start looks again.
+    pub fn set_aside(&mut self, draft: Draft) {
+        let number = draft.number;
+        self.give_back(draft);
+        self.free.remove(&number);
+    }
+
     /// A committed unit went from one state to another.
     pub fn moved(&mut self, from: UnitState, to: UnitState) {
         let mut counts = self.committed.in_row_order();
@@ -407,6 +416,15 @@ mod tests {
 
     fn refused(escrow: &mut Escrow, moment: Moment) -> Reason {
         escrow.draw(moment).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_number_that_is_set_aside_is_not_drawn_again_and_its_unit_stays_unused() {
+        let mut escrow = escrow(3, |limits| limits.rates = vec![Rate { units: 2, per_ms: 10 }]);
+        let aside = escrow.draw(at(0)).unwrap();
+        escrow.set_aside(aside);
+        let (first, second) = (escrow.draw(at(0)).unwrap(), escrow.draw(at(0)).unwrap());
+        assert_eq!((first.number, second.number, escrow.unused()), (1, 2, 3));
     }
 
     #[test]

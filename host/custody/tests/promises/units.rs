@@ -189,3 +189,46 @@ fn i5_no_plugin_gets_past_a_limit_of_the_grant() {
     });
     assert_eq!(bench.counters(&entitlement).reserved, 3);
 }
+
+/// Headquarters may grant ranges of serial numbers that meet, and who brings his own may take one.
+#[test]
+fn a_serial_number_that_is_taken_stops_no_later_draw_also_after_a_restart() {
+    use mintmark_exchange::serial::SerialRule;
+    let bench = Bench::new();
+    let order = |number, from| {
+        let mut order = bench.order(number, 5);
+        let SerialRule::Assigned { start, .. } = &mut order.product.serial else { panic!() };
+        *start = from;
+        bench.entitlement_of(&order)
+    };
+    let (first, second) = (order("po-1", 1), order("po-2", 4));
+    for (number, subject) in ["SN:1", "SN:2", "SN:3", "SN:4"].into_iter().enumerate() {
+        assert_eq!(bench.reserve(&first, subject), Ok(number as u64));
+    }
+    // T2-00000004 is the first's; the second goes on with its next number.
+    assert_eq!(bench.reserve(&second, "SN:11"), Ok(1));
+    // And the first after that: T2-00000005 is the second's.
+    let refused = bench.reserve(&first, "SN:5").unwrap_err();
+    assert_eq!(refused.reason, Reason::QuotaExhausted);
+    let bench = bench.restarted();
+    for (number, subject) in [(2, "SN:12"), (3, "SN:13"), (4, "SN:14")] {
+        assert_eq!(bench.reserve(&second, subject), Ok(number));
+    }
+    assert_eq!(bench.reserve(&second, "SN:15").unwrap_err().reason, Reason::QuotaExhausted);
+    for entitlement in [&first, &second] {
+        let counters = bench.counters(entitlement);
+        assert_eq!((counters.reserved, counters.unused), (4, 1), "what is set aside stays unused");
+    }
+    crate::life::verified(&bench);
+}
+
+#[test]
+fn more_serial_numbers_that_are_taken_than_one_draw_tries_stop_it_for_that_time_alone() {
+    let bench = Bench::new();
+    let (first, second) = (bench.entitlement(20), bench.entitlement_of(&bench.order("po-2", 30)));
+    for subject in 0..20 {
+        bench.reserve(&first, &format!("SN:{subject}")).unwrap();
+    }
+    assert_eq!(bench.reserve(&second, "SN:20").unwrap_err().reason, Reason::DuplicateSubject);
+    assert_eq!(bench.reserve(&second, "SN:20"), Ok(20));
+}
