@@ -52,6 +52,8 @@ pub struct Call {
     pub(crate) notes: u32,
     /// A draw gave a unit that was there before.
     pub(crate) found_drawn: bool,
+    /// Bytes of keys and values that the plugin wrote.
+    pub(crate) record_bytes: usize,
     /// Refusals of other calls whose rows this one writes.
     pub(crate) counted: Vec<Merged>,
     claims: Vec<Claim>,
@@ -141,6 +143,7 @@ impl Call {
             amendments: Vec::new(),
             notes: 0,
             found_drawn: false,
+            record_bytes: 0,
             counted: Vec::new(),
             claims: carry.claims,
             rerun: false,

@@ -16,6 +16,10 @@ const VALUE_BYTES_MAX: usize = 256 << 10;
 /// The most bytes that a scan gives.
 const SCAN_BYTES_MAX: usize = 1 << 20;
 
+/// The most bytes of keys and values that a call writes while there is little room on the disk.
+/// What is served then needs none; the reserve is everybody's.
+const LOW_BYTES_MAX: usize = 4 << 10;
+
 /// A record of a plugin.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
@@ -40,12 +44,18 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` outside the bounds.
+    /// `INVALID_ARGUMENT` outside the bounds; `STORAGE_FULL` for more than 4 KiB a call while the
+    /// disk is nearly full.
     pub async fn records_put(&mut self, entries: Vec<Entry>) -> Result<(), Refusal> {
         let plugin = self.plugin_name()?;
         check_keys(entries.iter().map(|(key, _)| key))?;
         if entries.iter().any(|(_, value)| value.len() > VALUE_BYTES_MAX) {
             return Err(Refusal::invalid("A value is at most 256 KiB."));
+        }
+        let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.record_bytes = self.record_bytes.saturating_add(bytes);
+        if self.record_bytes > LOW_BYTES_MAX {
+            self.check_storage()?;
         }
         for (key, value) in entries {
             self.view.put(place(&plugin, &key), SecretBytes::new(value));

@@ -126,6 +126,39 @@ fn s4_below_the_mark_nothing_new_is_made_and_what_is_there_is_ended_and_reported
     import(&bench.site, &second).unwrap();
 }
 
+/// A call that gives once more what was given is served: it could carry anything along.
+#[test]
+fn s4_below_the_mark_no_plugin_writes_the_reserve_full() {
+    let (bench, entitlement) = line(&["SN:1", "SN:2"]);
+    let device = Device::new();
+    bench.provision(&entitlement, "SN:3", &device).unwrap();
+    let release_with = |records: Vec<usize>| {
+        block_on(async {
+            let mut call = bench.call().await;
+            issue(&mut call, &entitlement, "SN:3", &device).await?;
+            for (number, bytes) in records.into_iter().enumerate() {
+                let entry = (format!("{number}").into_bytes(), vec![0; bytes]);
+                if let Err(refusal) = call.records_put(vec![entry]).await {
+                    call.abort(refusal.reason).await;
+                    return Err(refusal);
+                }
+            }
+            finish(call).await
+        })
+    };
+    release_with(vec![256 << 10]).unwrap();
+    free(&bench, mark() - 1);
+    let rows = bench.rows().len();
+    for records in [vec![256 << 10], vec![4 << 10], vec![1 << 10; 4]] {
+        assert_eq!(release_with(records).unwrap_err().reason, Reason::StorageFull);
+    }
+    assert_eq!(bench.rows().len(), rows);
+    release_with(vec![1 << 10; 3]).unwrap();
+    confirm(&bench, &entitlement, "SN:1").unwrap();
+    free(&bench, 2 * mark());
+    release_with(vec![256 << 10]).unwrap();
+}
+
 #[test]
 fn s4_an_import_below_the_mark_takes_nothing_and_can_be_repeated() {
     let (bench, _) = line(&[]);
