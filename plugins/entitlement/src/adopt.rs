@@ -7,7 +7,7 @@ use mintmark_sdk::transfers::{self, AdoptedOrder};
 use mintmark_sdk::{Error, Status};
 
 use crate::catalog::{self, Entitlement};
-use crate::proto;
+use crate::{proto, serials};
 
 /// Takes back an order, which the host has checked: it is this headquarters' own.
 pub(crate) fn adopt(order: &[u8]) -> Result<proto::AdoptResponse, Status> {
@@ -32,6 +32,7 @@ fn adopt_grant(grant: &Grant, order: &[u8]) -> Result<proto::AdoptResponse, Stat
     // The site has the message; what was asked for is not known any more, so that nothing under
     // the same order number is a repetition of it.
     catalog::add(&Entitlement::of(grant), order)?;
+    serials::add(&grant.product, 0..grant.terms.total, &entitlement)?;
     Ok(proto::AdoptResponse { entitlement, directive: 0, known: false })
 }
 
@@ -42,7 +43,9 @@ fn adopt_directive(directive: &Directive, order: &[u8]) -> Result<proto::AdoptRe
     let known = catalog::has_directive(&entitlement, directive.number)?;
     if !known {
         catalog::add_directive(&entitlement, directive.number, order)?;
+        let before = entitlement.total;
         entitlement.note(directive.change, directive.number);
+        serials::add_extension(&entitlement, before)?;
         catalog::update(&entitlement)?;
     }
     Ok(proto::AdoptResponse { entitlement: entitlement.id, directive: directive.number, known })

@@ -10,6 +10,7 @@ use mintmark_sdk::{Error, Status, transfers};
 
 use crate::catalog::{self, Entitlement};
 use crate::proto::{self, change_request};
+use crate::serials;
 use crate::service::invalid;
 
 /// The plugin that holds entitlements at a site.
@@ -32,7 +33,9 @@ pub(crate) fn order(request: proto::ChangeRequest) -> Result<proto::ChangeRespon
     let mut writer = messages::seal(Purpose::Directive, site, SITE_PLUGIN, &[])?;
     writer.append(&body.encode())?;
     let sealed = writer.finish()?;
+    let before = entitlement.total;
     entitlement.note(change, directive.number);
+    serials::add_extension(&entitlement, before)?;
     catalog::update(&entitlement)?;
     Ok(proto::ChangeResponse {
         file_id: sealed.file,
@@ -67,6 +70,7 @@ fn product_ca(entitlement: &Entitlement, change: Change) -> Result<Option<Key>, 
     let total = entitlement.total.saturating_add(units);
     let fits = grant.product.check(total);
     fits.map_err(|error| Status::invalid("TERMS_INVALID", format!("the extension: {error}")))?;
+    serials::check(&grant.product, entitlement.total..total)?;
     let certified = grant.product.template.is_some();
     Ok(certified.then(|| Key::open(&format!("product-{}", entitlement.product))).transpose()?)
 }

@@ -11,6 +11,7 @@ use mintmark_sdk::{Absent, Digest, Error, Status, peers};
 
 use crate::catalog::{self, Entitlement};
 use crate::order::Order;
+use crate::serials;
 
 /// The keys that go with a grant.
 struct Keys {
@@ -27,6 +28,8 @@ pub(crate) fn create(order: &Order) -> Result<Entitlement, Status> {
     if let Some(earlier) = catalog::by_order(&order.proposal.order)? {
         return repeated(earlier, &request);
     }
+    let (product, units) = (&order.proposal.product, 0..order.proposal.terms.total);
+    serials::check(product, units.clone())?;
     let keys = make_keys(order, &site.cluster)?;
     let exported = transfers::export_grant(&Proposal {
         cluster: &site.cluster,
@@ -39,6 +42,7 @@ pub(crate) fn create(order: &Order) -> Result<Entitlement, Status> {
     let sealed = seal(order, &site.cluster, &exported)?;
     let entitlement = entry(request, &exported, sealed)?;
     catalog::add(&entitlement, &exported.grant)?;
+    serials::add(product, units, &entitlement.id)?;
     Ok(entitlement)
 }
 

@@ -21,6 +21,7 @@ mod order;
 pub mod proto;
 mod register;
 mod report;
+mod serials;
 mod service;
 mod signatures;
 

@@ -57,7 +57,7 @@ impl Office {
         proto::CreateRequest {
             order_number: number.to_owned(),
             site: "site/shenzhen".to_owned(),
-            product: Some(product()),
+            product: Some(product(number)),
             terms: Some(proto::Terms {
                 total: 10,
                 not_before_ms: now_ms,
@@ -153,7 +153,8 @@ fn seal(body: &[u8]) -> Result<String, Status> {
     Ok(writer.finish()?.file)
 }
 
-fn product() -> proto::Product {
+/// Each order has serial numbers of its own.
+fn product(number: &str) -> proto::Product {
     proto::Product {
         id: "thermostat-2".to_owned(),
         name: "Thermostat 2".to_owned(),
@@ -166,7 +167,7 @@ fn product() -> proto::Product {
             fields: Vec::new(),
         }),
         serial: Some(proto::product::Serial::Assigned(proto::AssignedSerial {
-            prefix: "T2-".to_owned(),
+            prefix: format!("{number}-"),
             digits: 6,
             start: 1,
             check: proto::CheckDigit::None.into(),
@@ -190,6 +191,36 @@ fn what_was_granted_can_be_read_back_with_every_term_filled() {
     assert_eq!((summary.exposure, summary.reported), (10, 0));
     assert_eq!(summary.site, office.site.uri());
     assert_eq!(office.show(Name::OrderNumber("PO-2".to_owned())).unwrap_err().reason, "NOT_FOUND");
+}
+
+#[test]
+fn no_order_and_no_extension_assigns_a_serial_number_twice() {
+    let office = Office::new();
+    let order = |number: &str, from: u64| {
+        let mut order = office.order(number);
+        let product = order.product.as_mut().unwrap();
+        let Some(proto::product::Serial::Assigned(serial)) = &mut product.serial else { panic!() };
+        (serial.prefix, serial.start) = ("T2-".to_owned(), from);
+        order
+    };
+    let one = order("PO-1", 1);
+    let first = office.create(&one).unwrap();
+    let refused = office.create(&order("PO-2", 10)).unwrap_err();
+    assert_eq!(refused.reason, "TERMS_INVALID");
+    let fact = ("entitlement".to_owned(), first.entitlement.clone());
+    assert!(refused.metadata.contains(&fact), "{refused:?}");
+    assert_eq!(office.create(&one).unwrap(), first, "a repetition is none");
+    office.create(&order("PO-2", 16)).unwrap();
+    let extend = |units| {
+        let extension = proto::Extension { units, not_after_ms: None };
+        let change = proto::change_request::Change::Extend(extension);
+        let entitlement = first.entitlement.clone();
+        let request = proto::ChangeRequest { entitlement, change: Some(change) };
+        office.hq.call::<proto::ChangeResponse>("admin", "ada", "Change", &request)
+    };
+    // Numbers 11 to 15 are free.
+    assert_eq!(extend(6).unwrap_err().reason, "TERMS_INVALID");
+    assert_eq!(extend(5).unwrap_err().reason, "APPROVAL_REQUIRED");
 }
 
 #[test]

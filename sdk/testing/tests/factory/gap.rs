@@ -32,7 +32,7 @@ impl Gap {
         office::CreateRequest {
             order_number: number.to_owned(),
             site: self.site.uri(),
-            product: Some(device_born()),
+            product: Some(ordered(number)),
             terms: Some(terms(10, now_ms)),
             plugin: String::new(),
         }
@@ -225,6 +225,17 @@ pub(crate) fn request(entitlement: &str, subject: &str, csr: Vec<u8>) -> line::P
         csr,
         fields: Default::default(),
     }
+}
+
+/// Each order has serial numbers of its own; those of the first begin with T2.
+fn ordered(number: &str) -> office::Product {
+    let mut product = device_born();
+    if let Some(office::product::Serial::Assigned(serial)) = &mut product.serial
+        && number != "PO-1"
+    {
+        serial.prefix = format!("{number}-");
+    }
+    product
 }
 
 /// A product whose devices make their keys.
