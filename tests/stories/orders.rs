@@ -1,5 +1,7 @@
 //! Headquarters changes its mind: by files, with the program's own commands.
 
+use mintmark_exchange::opened::OpenedHead;
+
 use crate::program::{done, find};
 use crate::station::{Device, Station};
 use crate::world::{Order, World, text};
@@ -76,4 +78,12 @@ async fn a13_an_entitlement_is_closed_and_balances() {
     assert_eq!(refused.reason.as_deref(), Some("CLOSED"));
     let (verdict, _) = world.report((&headquarters, &site), "after");
     assert_eq!(find(&verdict, "verdict").as_deref(), Some("clean"), "{verdict}");
+    // An auditor comes to the same verdict, with the statement beside the grants.
+    let report = find(&verdict, "report").unwrap();
+    let opened = world.path("opened");
+    let export = ["report", "export", &report, "--opened", text(&opened)];
+    let file = find(&headquarters.done(&export), "file").unwrap();
+    let (head, _) = OpenedHead::split(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(head.closings.len(), 1);
+    done(&["audit", "verify", "--root", &headquarters.at("root.pem"), &file]);
 }

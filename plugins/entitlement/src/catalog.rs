@@ -1,9 +1,11 @@
 //! What headquarters remembers of the entitlements that it granted, in records.
 
+use std::collections::BTreeMap;
+
 use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::order::SignedOrder;
-use mintmark_exchange::reconcile::SiteState;
+use mintmark_exchange::reconcile::{Closing, SiteState};
 use mintmark_exchange::standing::{Granted, Reported, Standing, standing};
 use mintmark_exchange::unit::Counters;
 use mintmark_sdk::records::Table;
@@ -90,6 +92,8 @@ const SITES: Table<u32> = Table::new("sites");
 const LAST_BUNDLES: Table<LastBundle> = Table::new("last-bundles");
 /// Signed directives, by site, zero byte, entitlement, zero byte and number, big-endian.
 const DIRECTIVES: Table<Vec<u8>> = Table::new("directives");
+/// What closing statements say, by site, zero byte and entitlement.
+const CLOSINGS: Table<Closing> = Table::new("closings");
 /// The products that there are grants of.
 const PRODUCTS: Table<()> = Table::new("products");
 
@@ -177,6 +181,38 @@ pub(crate) fn directives(site: &str) -> Result<Vec<SignedOrder>, Error> {
             all.push(order.map_err(|_| Error::Malformed("a stored directive"))?);
         }
     }
+}
+
+/// Remembers a site's signed closing statement, and what it says.
+pub(crate) fn add_closing(site: &str, id: &str, said: Closing, signed: &[u8]) -> Result<(), Error> {
+    CLOSINGS.put([site_prefix(site), id.as_bytes().to_vec()].concat(), &said)?;
+    closing_blob(id).write(signed)
+}
+
+/// What a site's closing statements say, by entitlement.
+pub(crate) fn closings(site: &str) -> Result<BTreeMap<String, Closing>, Error> {
+    let prefix = site_prefix(site);
+    let mut all = BTreeMap::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = CLOSINGS.scan_prefix(&prefix, after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(all);
+        };
+        after = Some(last.clone());
+        for (key, said) in page {
+            let id = key.get(prefix.len()..).map(<[u8]>::to_vec).map(String::from_utf8);
+            let id = id.and_then(Result::ok).ok_or(Error::Malformed("a stored closing"))?;
+            all.insert(id, said);
+        }
+    }
+}
+
+/// The site's signed closing statement of an entitlement.
+pub(crate) fn signed_closing(id: &str) -> Result<SignedOrder, Error> {
+    let unreadable = Error::Malformed("a stored closing");
+    let signed = closing_blob(id).read()?.ok_or(unreadable.clone())?;
+    SignedOrder::decode(&signed).map_err(|_| unreadable)
 }
 
 /// The entitlement with this number.
@@ -282,6 +318,10 @@ pub(crate) fn set_site_state(site: &str, state: &SiteState) -> Result<(), Error>
 
 fn grant_blob(id: &str) -> Blob {
     Blob::new("grant", id)
+}
+
+fn closing_blob(id: &str) -> Blob {
+    Blob::new("closing", id)
 }
 
 fn state_blob(site: &str) -> Blob {

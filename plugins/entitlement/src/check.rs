@@ -54,9 +54,9 @@ pub(crate) fn check(
     Ok(reconciler)
 }
 
-/// What was granted to the site, and ordered since.
+/// What was granted to the site and ordered since, and what it has closed.
 fn granted(site: &str) -> Result<Orders, Error> {
-    let mut orders = Orders::default();
+    let mut orders = Orders { closings: catalog::closings(site)?, ..Orders::default() };
     for entitlement in catalog::of_site(site)? {
         let grant = catalog::grant(&entitlement.id)?;
         orders.grants.insert(entitlement.id, grant);

@@ -4,6 +4,7 @@ use mintmark_exchange::canonical;
 use mintmark_exchange::closing::ClosingStatement;
 use mintmark_exchange::order::{BODY_BYTES_MAX, ORDER_BYTES_MAX};
 use mintmark_exchange::proposal::ClosingMessageBody;
+use mintmark_exchange::reconcile::Closing;
 use mintmark_sdk::messages::{self, Purpose};
 use mintmark_sdk::{Error, Status, transfers};
 
@@ -16,10 +17,10 @@ const OVERHEAD_BYTES_MAX: usize = 16;
 pub(crate) fn import(file: &str) -> Result<proto::ImportClosingResponse, Status> {
     let message = messages::open(Purpose::Closing, file)?;
     let bytes = message.read_all(ORDER_BYTES_MAX + OVERHEAD_BYTES_MAX)?;
-    let body = ClosingMessageBody::decode(&bytes).map_err(|_| {
+    let ClosingMessageBody { order, .. } = ClosingMessageBody::decode(&bytes).map_err(|_| {
         Status::denied("UNTRUSTED_MESSAGE", "the message does not hold what it should")
     })?;
-    let body = transfers::import_closing(&body.order)?;
+    let body = transfers::import_closing(&order)?;
     let statement: ClosingStatement = canonical::decode(&body, BODY_BYTES_MAX)
         .map_err(|_| Error::Malformed("the host's closing statement"))?;
     if statement.site != message.sender().cluster {
@@ -30,6 +31,8 @@ pub(crate) fn import(file: &str) -> Result<proto::ImportClosingResponse, Status>
     let mut entitlement = found.ok_or(Error::Malformed("the list of entitlements"))?;
     entitlement.closed = true;
     catalog::update(&entitlement)?;
+    let said = Closing::of(&statement);
+    catalog::add_closing(&statement.site, &statement.entitlement, said, &order)?;
     let counters = statement.counters;
     Ok(proto::ImportClosingResponse {
         entitlement: statement.entitlement,

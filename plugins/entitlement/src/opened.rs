@@ -85,6 +85,9 @@ pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<()
         grants.push(SignedOrder::decode(&signed).map_err(|_| Error::Malformed("a stored grant"))?);
     }
     let directives = catalog::directives(site)?;
+    let closings = catalog::closings(site)?;
+    let closings = closings.keys().map(|id| catalog::signed_closing(id));
+    let closings = closings.collect::<Result<_, Error>>()?;
     let (lost_heads, restored) = own_past(bundle)?;
     let (site, bundle_digest) = (site.to_owned(), *bundle);
     let opened = OpenedHead {
@@ -93,6 +96,7 @@ pub(crate) fn store_head(bundle: &Digest, site: &str, made_at: u64) -> Result<()
         made_at,
         grants,
         directives,
+        closings,
         lost_heads,
         restored,
     };

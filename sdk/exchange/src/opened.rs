@@ -9,7 +9,7 @@
 //! | … | head ([`OpenedHead`]) |
 //! | … | the bundle's body, as [`crate::bundle`] describes it |
 //!
-//! Nothing vouches for the file as a whole, and nothing has to: grants and checkpoints are signed
+//! Nothing vouches for the file as a whole, and nothing has to: orders and checkpoints are signed
 //! and carry their chains, and the rows hash to the checkpoints.
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub struct OpenedHead {
     pub grants: Vec<SignedOrder>,
     /// The directives to the site, each signed under [`DIRECTIVE`](crate::order::DIRECTIVE).
     pub directives: Vec<SignedOrder>,
+    /// The site's closing statements, each signed under [`CLOSING`](crate::order::CLOSING).
+    pub closings: Vec<SignedOrder>,
     /// Rows of headquarters' own ledger that the bundle names and that headquarters lacks, as it
     /// says itself.
     pub lost_heads: Vec<LostHead>,
@@ -50,6 +52,10 @@ pub const HEAD_BYTES_MAX: usize = 64 << 20;
 pub const PREFIX_BYTES: usize = 10;
 
 impl OpenedHead {
+    fn orders(&self) -> impl Iterator<Item = &SignedOrder> {
+        self.grants.iter().chain(&self.directives).chain(&self.closings)
+    }
+
     /// The file up to the body; `None` for a head that is too long.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let head = canonical::encode(self);
@@ -78,7 +84,7 @@ impl OpenedHead {
     /// Reads a head, as long as [`Self::length`] said.
     pub fn decode(head: &[u8]) -> Result<Self, DecodeError> {
         let head: Self = canonical::decode(head, HEAD_BYTES_MAX)?;
-        let bounded = head.grants.iter().chain(&head.directives).all(SignedOrder::is_bounded);
+        let bounded = head.orders().all(SignedOrder::is_bounded);
         if bounded { Ok(head) } else { Err(DecodeError::TooLong) }
     }
 
@@ -99,12 +105,14 @@ mod tests {
     fn head() -> OpenedHead {
         let grant = SignedOrder { body: vec![1], chain: vec![vec![2]], signature: vec![3] };
         let directive = SignedOrder { body: vec![4], ..grant.clone() };
+        let closing = SignedOrder { body: vec![5], ..grant.clone() };
         OpenedHead {
             site: "spiffe://acme/site/shenzhen".to_owned(),
             bundle: [4; 32],
             made_at: 5,
             grants: vec![grant],
             directives: vec![directive],
+            closings: vec![closing],
             lost_heads: vec![LostHead { head: HeadRef::default(), by_restore: true }],
             restored: true,
         }

@@ -23,6 +23,7 @@
 //! in the [`SiteState`]; memory is bounded whatever the bundle's length.
 
 mod chain;
+mod closings;
 mod counters;
 mod devices;
 mod forgotten;
@@ -57,6 +58,7 @@ use chain::{ChainCheck, Shown};
 use ledger::Application;
 use report::{Findings, Histogram, Notes, Place};
 
+pub use closings::Closing;
 pub use ledger::World;
 pub use register::{
     Holder, Index, MemoryRegister, PAGE_ROWS, PageRef, Register, Unavailable, UnitRecord, UnitRef,
@@ -74,6 +76,8 @@ pub struct Orders {
     pub grants: BTreeMap<String, Grant>,
     /// Directives by their [`crate::order::digest`].
     pub directives: BTreeMap<Digest, Directive>,
+    /// By entitlement, what the site's closing statements say that are here.
+    pub closings: BTreeMap<String, Closing>,
     /// Rows of headquarters' own ledger that a checkpoint of the bundle names and that are not
     /// there.
     pub lost_heads: Vec<LostHead>,
@@ -384,6 +388,7 @@ impl Reconciler {
             }
             Stage::Apply if complete => {
                 self.application.judge_audit_return(&self.checkpoints, orders);
+                self.application.judge_closings(orders);
                 self.application.state.heads = self.chain.heads.clone();
                 self.stage = Stage::Done;
             }

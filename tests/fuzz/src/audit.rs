@@ -4,10 +4,11 @@
 use mintmark_exchange::bundle::{BundleHead, FrameReader, push_frame};
 use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::checkpoint::{Checkpoint, Position};
+use mintmark_exchange::closing::ClosingStatement;
 use mintmark_exchange::merkle::Tree;
 use mintmark_exchange::opened::OpenedHead;
 use mintmark_exchange::reconcile::{
-    MemoryRegister, Orders, Outcome, Reconciler, SiteState, Verdict, World,
+    Closing, MemoryRegister, Orders, Outcome, Reconciler, SiteState, Verdict, World,
 };
 use mintmark_exchange::row::{Row, encode_envelope};
 use mintmark_exchange::{SignedOrder, Signer, Verify};
@@ -39,6 +40,10 @@ pub fn reconcile(head: &OpenedHead, body: &[u8], step: usize) -> Outcome {
         if grant.check().is_ok() {
             orders.grants.insert(grant.entitlement.clone(), grant);
         }
+    }
+    for order in &head.closings {
+        let Ok(statement) = order.open::<ClosingStatement>() else { continue };
+        orders.closings.insert(statement.entitlement.clone(), Closing::of(&statement));
     }
     let verify = Everybody { site: head.site.clone() };
     let mut register = MemoryRegister::default();

@@ -1,5 +1,6 @@
 //! An audit from one end to the other, over rows that a site could have written.
 
+mod closed;
 mod receipts;
 
 use mintmark_exchange::bundle::{BundleHead, push_frame};

@@ -207,6 +207,7 @@ impl Application {
             }
             Event::Closed { entitlement, destroyed } => {
                 self.closed(place.of(entitlement), row, *destroyed);
+                self.judge_destroyed(place.of(entitlement), *destroyed, orders);
             }
             Event::Started(_)
             | Event::Restored { .. }

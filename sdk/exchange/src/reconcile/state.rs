@@ -243,6 +243,11 @@ impl EntitlementState {
         self.narrowed_ms.is_some_and(|narrowed_ms| time_ms < narrowed_ms)
     }
 
+    /// Units that were ever drawn, over all nodes and all of their ledgers.
+    pub(super) fn drawn(&self) -> u64 {
+        self.ledgers.values().fold(0, |sum, ledger| sum.saturating_add(ledger.drawn))
+    }
+
     pub(super) fn counters(&self) -> Counters {
         let mut sum = [0_u64; Counters::COUNT];
         for ledger in self.ledgers.values() {

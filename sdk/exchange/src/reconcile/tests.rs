@@ -1,6 +1,7 @@
 //! Honest bundles are clean; each way of tampering gives the right verdict and names the row.
 
 mod bounded;
+mod closed;
 mod copied;
 mod dated;
 mod everywhere;

@@ -313,6 +313,7 @@ impl Application {
     fn draw(&mut self, case: &Case<'_>, world: &mut World<'_>) -> Result<UnitRecord, Unavailable> {
         let (event, product) = (case.event, &case.grant.product);
         self.judge_draw_time(case);
+        self.judge_closed_draw(case.place, world.orders);
         if !product.lists(&event.subject) {
             let text = format!("subject {} is not on the grant's list", event.subject);
             self.findings.breach(FindingKind::Subject, case.place, text);

@@ -6,12 +6,13 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mintmark_crypto::sign;
+use mintmark_exchange::closing::ClosingStatement;
 use mintmark_exchange::directive::Directive;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::opened::{OpenedHead, PREFIX_BYTES};
-use mintmark_exchange::order::{DIRECTIVE, GRANT, SignedOrder};
+use mintmark_exchange::order::{CLOSING, DIRECTIVE, GRANT, SignedOrder};
 use mintmark_exchange::reconcile::{
-    MemoryRegister, Orders, Reconciler, Report, SiteState, Verdict, World,
+    Closing, MemoryRegister, Orders, Reconciler, Report, SiteState, Verdict, World,
 };
 use mintmark_exchange::{Signer, Verify};
 use mintmark_pki::chain::Usage;
@@ -69,7 +70,8 @@ impl Auditor {
         Ok(outcome.report)
     }
 
-    /// The grants beside the bundle, each believed only because headquarters' host signed it.
+    /// The orders beside the bundle, each believed only because a host signed it: headquarters', or
+    /// for a closing statement the site's.
     fn orders(&self, head: &OpenedHead) -> Result<Orders, Error> {
         // Whether headquarters was set back or restored only headquarters knows.
         let (lost_heads, restored) = (head.lost_heads.clone(), head.restored);
@@ -87,6 +89,13 @@ impl Auditor {
                 Error::misfit("a directive in the file is not signed by headquarters' host", next)
             })?;
             orders.directives.insert(signed.digest(DIRECTIVE), directive);
+        }
+        for signed in &head.closings {
+            let closing = self.signatures.closing(signed, &head.site).ok_or_else(|| {
+                let next = "Export the report again from the headquarters that took it.";
+                Error::misfit("a closing statement in the file is not signed by the site", next)
+            })?;
+            orders.closings.insert(closing.entitlement.clone(), Closing::of(&closing));
         }
         Ok(orders)
     }
@@ -160,13 +169,20 @@ impl Signatures {
         right.then_some(directive)
     }
 
+    /// A closing statement, if the site's custody signed it when it says.
+    fn closing(&self, signed: &SignedOrder, site: &str) -> Option<ClosingStatement> {
+        let statement: ClosingStatement = signed.open().ok()?;
+        let signer = self.verify_order(CLOSING, signed, statement.made_at)?;
+        let right = signer.cluster == site && statement.site == site && is_custody(&signer);
+        (right && statement.check().is_ok()).then_some(statement)
+    }
+
     fn is_ordered(&self, label: &str, signed: &SignedOrder, at_ms: u64, exporter: &str) -> bool {
         let Some(signer) = self.verify_order(label, signed, at_ms) else { return false };
-        let by_custody = signer.leaf.starts_with(&format!("{}/", LeafKind::Custody.name()));
         let cluster = signer.cluster.parse::<mintmark_pki::ClusterPath>();
         let by_headquarters =
             cluster.is_ok_and(|cluster| cluster.role() == ClusterRole::Headquarters);
-        by_custody && by_headquarters && signer.cluster == exporter
+        is_custody(&signer) && by_headquarters && signer.cluster == exporter
     }
 }
 
@@ -184,6 +200,10 @@ impl Verify for Signatures {
             leaf: format!("{}/{}", chain.kind().name(), chain.name()),
         })
     }
+}
+
+fn is_custody(signer: &Signer) -> bool {
+    signer.leaf.starts_with(&format!("{}/", LeafKind::Custody.name()))
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
