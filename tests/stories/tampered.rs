@@ -158,8 +158,8 @@ async fn one_device_at_two_sites_is_named() {
     let (headquarters, first_site) = world.pair();
     let second_site = world.host("site", "hanoi");
     world.introduce(&headquarters, &second_site);
-    let (entitlement, _) = world.entitle((&headquarters, &first_site), &Order::default());
-    make(&first_site, &entitlement, 0..2).await;
+    let (own, _) = world.entitle((&headquarters, &first_site), &Order::default());
+    make(&first_site, &own, 0..2).await;
     let (first, _) = world.report((&headquarters, &first_site), "first");
     assert_eq!(find(&first, "verdict").as_deref(), Some("clean"), "{first}");
 
@@ -170,6 +170,12 @@ async fn one_device_at_two_sites_is_named() {
     assert_found(&second, "breach", "duplicate");
     assert!(!none.exists());
     assert_same_offline(&world, &headquarters, &[&first, &second]);
+
+    // Nothing is kept of what the breach said: who makes its other device is not accused.
+    make(&first_site, &own, 2..3).await;
+    let (third, _) = world.report((&headquarters, &first_site), "third");
+    assert_eq!(find(&third, "verdict").as_deref(), Some("clean"), "{third}");
+    assert_same_offline(&world, &headquarters, &[&first, &second, &third]);
 }
 
 /// A proof needs neither the site nor headquarters, and is about one certificate.

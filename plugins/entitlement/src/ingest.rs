@@ -406,7 +406,7 @@ fn judge(reconciler: Reconciler) -> Stage {
         return Stage::Check(Box::new(reconciler));
     }
     let outcome = reconciler.finish().expect("a reconciler that wants nothing is done");
-    let clean = outcome.advanced && report::receipt_verdict(outcome.report.verdict).is_some();
+    let clean = outcome.is_kept();
     let judged = Box::new(Judged { report: outcome.report, state: outcome.state });
     if clean { Stage::Register(judged) } else { Stage::Drop(judged) }
 }

@@ -61,7 +61,8 @@ use report::{Findings, Histogram, Notes, Place};
 pub use closings::Closing;
 pub use ledger::World;
 pub use register::{
-    Holder, Index, MemoryRegister, PAGE_ROWS, PageRef, Register, Unavailable, UnitRecord, UnitRef,
+    Holder, Index, MemoryRegister, MemoryStage, PAGE_ROWS, PageRef, Register, Unavailable,
+    UnitRecord, UnitRef,
 };
 pub use report::{
     EntitlementReport, Equivocation, FINDINGS_MAX, Finding, FindingKind, MINUTES_MAX, Minute,
@@ -133,6 +134,14 @@ pub struct Outcome {
     pub advanced: bool,
     /// The heads of `state`, per node: what a receipt names.
     pub heads: Vec<HeadRef>,
+}
+
+impl Outcome {
+    /// True if headquarters holds what the bundle says from now on; of any other bundle nothing
+    /// but the report is kept.
+    pub fn is_kept(&self) -> bool {
+        self.advanced && self.report.is_accepted()
+    }
 }
 
 /// Why a step failed. All effects of the step are to be dropped, and the step repeated with the

@@ -172,9 +172,64 @@ impl MemoryRegister {
         Self::default()
     }
 
+    /// The register as one bundle sees it, which changes nothing in the register itself.
+    pub fn stage(&self) -> MemoryStage<'_> {
+        MemoryStage { register: self, changed: Self::new() }
+    }
+
+    /// Takes what a bundle changed, of which the verdict is clean.
+    pub fn keep(&mut self, changed: Self) {
+        self.units.extend(changed.units);
+        self.holders.extend(changed.holders);
+        self.pages.extend(changed.pages);
+    }
+
     /// All units, by entitlement and number.
     pub fn units(&self) -> impl Iterator<Item = (&UnitRef, &UnitRecord)> {
         self.units.iter()
+    }
+}
+
+/// What is registered, and over it what one bundle changed: until its verdict is there, nothing of
+/// a bundle may make another one look wrong.
+#[derive(Debug)]
+pub struct MemoryStage<'a> {
+    register: &'a MemoryRegister,
+    changed: MemoryRegister,
+}
+
+impl MemoryStage<'_> {
+    /// What the bundle changed: for [`MemoryRegister::keep`], or to be dropped.
+    pub fn into_changed(self) -> MemoryRegister {
+        self.changed
+    }
+}
+
+impl Register for MemoryStage<'_> {
+    fn unit(&mut self, unit: &UnitRef) -> Result<Option<UnitRecord>, Unavailable> {
+        Ok(self.changed.units.get(unit).or_else(|| self.register.units.get(unit)).cloned())
+    }
+
+    fn put_unit(&mut self, unit: &UnitRef, record: &UnitRecord) -> Result<(), Unavailable> {
+        self.changed.put_unit(unit, record)
+    }
+
+    fn holder(&mut self, index: &Index<'_>) -> Result<Option<Holder>, Unavailable> {
+        let key = index.key();
+        Ok(self.changed.holders.get(&key).or_else(|| self.register.holders.get(&key)).cloned())
+    }
+
+    fn hold(&mut self, index: &Index<'_>, holder: &Holder) -> Result<(), Unavailable> {
+        self.changed.hold(index, holder)
+    }
+
+    fn page(&mut self, page: &PageRef<'_>) -> Result<Option<Vec<Digest>>, Unavailable> {
+        let key = page.key();
+        Ok(self.changed.pages.get(&key).or_else(|| self.register.pages.get(&key)).cloned())
+    }
+
+    fn put_page(&mut self, page: &PageRef<'_>, hashes: &[Digest]) -> Result<(), Unavailable> {
+        self.changed.put_page(page, hashes)
     }
 }
 
@@ -204,5 +259,39 @@ impl Register for MemoryRegister {
     fn put_page(&mut self, page: &PageRef<'_>, hashes: &[Digest]) -> Result<(), Unavailable> {
         self.pages.insert(page.key(), hashes.to_vec());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = "spiffe://acme/site/shenzhen";
+
+    fn holder(unit: u64) -> Holder {
+        let entitlement = "ent-0123456789abcdef".to_owned();
+        Holder { unit: UnitRef { entitlement, unit }, units: 1 }
+    }
+
+    #[test]
+    fn what_a_bundle_changed_is_there_for_others_only_once_it_is_kept() {
+        let (index, page) = (
+            Index::Serial { product: "t2", serial: "T-1" },
+            PageRef { site: SITE, node: "n1", incarnation: 1, page: 0 },
+        );
+        let mut register = MemoryRegister::new();
+        register.hold(&index, &holder(1)).unwrap();
+        let before = register.clone();
+        let mut stage = register.stage();
+        assert_eq!(stage.holder(&index), Ok(Some(holder(1))), "what is registered is seen");
+        stage.hold(&index, &holder(2)).unwrap();
+        stage.put_page(&page, &[[1; 32]]).unwrap();
+        assert_eq!(stage.holder(&index), Ok(Some(holder(2))), "and what was changed over it");
+        assert_eq!(stage.page(&page), Ok(Some(vec![[1; 32]])));
+        let changed = stage.into_changed();
+        assert_eq!(register, before);
+        register.keep(changed);
+        assert_eq!(register.holder(&index), Ok(Some(holder(2))));
+        assert_eq!(register.page(&page), Ok(Some(vec![[1; 32]])));
     }
 }

@@ -56,17 +56,23 @@ impl Auditor {
     fn bundle(&mut self, path: &Path) -> Result<Report, Error> {
         let (head, mut body) = Body::open(path)?;
         let orders = self.orders(&head)?;
-        let held = self.sites.remove(&head.site).unwrap_or_default();
+        let held = self.sites.get(&head.site).cloned().unwrap_or_default();
+        let mut stage = self.register.stage();
         let mut reconciler = Reconciler::new(&head.site, head.bundle, head.made_at, held);
         while let Some(offset) = reconciler.wanted() {
             let step = body.step(offset).map_err(Error::file("read", path))?;
             let mut world =
-                World { orders: &orders, register: &mut self.register, verify: &self.signatures };
+                World { orders: &orders, register: &mut stage, verify: &self.signatures };
             let fed = reconciler.feed(step, &mut world);
             fed.map_err(|why| unreadable(path, &why))?;
         }
         let outcome = reconciler.finish().expect("nothing is wanted any more");
-        self.sites.insert(head.site, outcome.state);
+        let changed = stage.into_changed();
+        // As headquarters does: what is not clean can't make a later, honest bundle look wrong.
+        if outcome.is_kept() {
+            self.register.keep(changed);
+            self.sites.insert(head.site, outcome.state);
+        }
         Ok(outcome.report)
     }
 
