@@ -159,10 +159,10 @@ pub(crate) fn positions(stretches: Vec<Stretch>) -> Vec<proto::Position> {
 
 /// A receipt that the host took.
 pub(crate) fn receipt(body: ReceiptBody, renewed: Vec<String>) -> proto::ImportReceiptResponse {
-    let positions = body.heads.into_iter().map(|head| proto::Position {
-        node: head.node,
-        sequence: head.sequence,
-        hash: head.hash.to_vec(),
+    let positions = body.stretches.into_iter().map(|stretch| proto::Position {
+        node: stretch.to.node,
+        sequence: stretch.to.sequence,
+        hash: stretch.to.hash.to_vec(),
     });
     let verdict = match body.verdict {
         Verdict::Clean => "clean",

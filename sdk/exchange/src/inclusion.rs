@@ -8,8 +8,9 @@
 //! | … | [`InclusionProof`], postcard |
 //!
 //! The row hashes to a leaf of the Merkle tree whose root the site's custody signed in a
-//! checkpoint, and headquarters' receipt names the row with which the checkpoint ends. Nobody but
-//! the root certificate has to be believed: neither the site's plugin, nor who carried the file.
+//! checkpoint, and headquarters' receipt names that root and the rows that it is over. Without the
+//! receipt the site is believed. With it headquarters is: its host signs, its plugin compared the
+//! root with the rows. Neither the site, nor who carried the file, can show another row with it.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +18,8 @@ use crate::{
     canonical::{self, DecodeError, Digest},
     checkpoint::{self, Checkpoint},
     merkle,
-    message::HeadRef,
     order::{self, ORDER_BYTES_MAX, SignedOrder},
-    receipt::{self, ReceiptBody},
+    receipt::{self, ReceiptBody, Stretch},
     reconcile::Verdict,
     row::{BODY_BYTES_MAX, Event, Row, UnitEvent},
     unit::UnitChange,
@@ -183,17 +183,11 @@ fn receipted_by(
 ) -> Result<Receipted, ProofError> {
     let body: ReceiptBody = order.open().map_err(|_| ProofError::Receipt)?;
     let signer = verify.verify_order(order::RECEIPT, order, body.made_at);
-    let head = HeadRef {
-        node: checkpoint.node.clone(),
-        incarnation: checkpoint.incarnation,
-        sequence: checkpoint.to.sequence,
-        hash: checkpoint.to.hash,
-    };
     let sound = body.version == receipt::VERSION
         && signer.is_some_and(|signer| is_custody_of(&signer, &body.exporter))
         && is_headquarters(&body.exporter)
         && body.recipient == checkpoint.cluster
-        && body.heads.contains(&head)
+        && body.stretches.contains(&Stretch::of(checkpoint))
         && matches!(body.verdict, Verdict::Clean | Verdict::CleanWithNotes);
     let ReceiptBody { exporter: headquarters, verdict, made_at, .. } = body;
     if sound { Ok(Receipted { headquarters, verdict, made_at }) } else { Err(ProofError::Receipt) }

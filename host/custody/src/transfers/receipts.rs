@@ -4,7 +4,7 @@ use mintmark_exchange::canonical;
 use mintmark_exchange::checkpoint::Checkpoint;
 use mintmark_exchange::message::HeadRef;
 use mintmark_exchange::order::{CHECKPOINT, RECEIPT, SignedOrder};
-use mintmark_exchange::receipt::{Holding, ReceiptBody};
+use mintmark_exchange::receipt::{Holding, ReceiptBody, Stretch};
 use mintmark_exchange::reconcile::Verdict;
 use mintmark_exchange::row::Event;
 use mintmark_model::escrow::Lease;
@@ -56,7 +56,7 @@ impl Call {
             exporter: self.host.identity.uri(),
             recipient: site.clone(),
             bundle: *bundle,
-            heads: verified.iter().map(head_of).collect(),
+            stretches: verified.iter().map(Stretch::of).collect(),
             verdict,
             report: *bundle,
             made_at: self.now_ms(),
@@ -115,7 +115,7 @@ impl Call {
             exporter: body.exporter,
             bundle: body.bundle,
             verdict: body.verdict,
-            heads: body.heads,
+            heads: body.stretches.into_iter().map(|stretch| stretch.to).collect(),
         });
         Ok(ImportedReceipt { body: order.body, entitlements })
     }
@@ -125,7 +125,7 @@ impl Call {
     async fn remember_again(&mut self, body: &ReceiptBody) -> Result<(), Refusal> {
         let own = self.host.identity.incarnation;
         let forgot: Option<u64> = self.read(&forgot_place()).await?;
-        if forgot == Some(u64::MAX) && body.heads.iter().any(|head| head.incarnation == own) {
+        if forgot == Some(u64::MAX) && body.stretches.iter().any(|one| one.to.incarnation == own) {
             self.view.write(forgot_place(), body.made_at);
         }
         Ok(())
@@ -137,9 +137,9 @@ impl Call {
         order: &SignedOrder,
     ) -> Result<Vec<String>, Refusal> {
         let mut entitlements = Vec::new();
-        for head in &body.heads {
-            self.check_own_head(head).await?;
-            entitlements.extend(self.renew(body, head, order).await?);
+        for stretch in &body.stretches {
+            self.check_own_head(&stretch.to).await?;
+            entitlements.extend(self.renew(body, stretch, order).await?);
         }
         Ok(entitlements)
     }
@@ -196,18 +196,19 @@ impl Call {
             (held.incarnation, held.sequence) < (checkpoint.incarnation, checkpoint.to.sequence)
         });
         if newer {
-            self.view.write(place, held_record(&head_of(checkpoint)));
+            self.view.write(place, held_record(&Stretch::of(checkpoint).to));
         }
         Ok(())
     }
 
-    /// Renews the leases that the export at `head` is the base of.
+    /// Renews the leases that the export of `stretch` is the base of.
     async fn renew(
         &mut self,
         body: &ReceiptBody,
-        head: &HeadRef,
+        stretch: &Stretch,
         order: &SignedOrder,
     ) -> Result<Vec<String>, Refusal> {
+        let head = &stretch.to;
         let chain = self.host.identity.chain_of_ledger(&head.node, head.incarnation);
         let place = tables::pair(tables::EXPORTS, &chain, head.sequence.to_be_bytes());
         let export: Option<ExportRecord> = self.read(&place).await?;
@@ -255,15 +256,6 @@ fn apply(record: &mut AllotmentRecord, lease: Lease) {
 
 fn same_cluster(checkpoints: &[Checkpoint]) -> bool {
     checkpoints.windows(2).all(|pair| pair[0].cluster == pair[1].cluster)
-}
-
-fn head_of(checkpoint: &Checkpoint) -> HeadRef {
-    HeadRef {
-        node: checkpoint.node.clone(),
-        incarnation: checkpoint.incarnation,
-        sequence: checkpoint.to.sequence,
-        hash: checkpoint.to.hash,
-    }
 }
 
 fn holding(counters: &mintmark_exchange::checkpoint::EntitlementCounters) -> Holding {

@@ -3,7 +3,6 @@ use crate::{
     canonical::sha256,
     grant::Grant,
     merkle::PathBuilder,
-    receipt::ReceiptBody,
     reconcile::tests::site::{HANOI, HQ, Hashes, SHENZHEN, Site, grant, sign_order},
     row::RowBody,
 };
@@ -23,12 +22,7 @@ fn receipt(checkpoint: &Checkpoint) -> ReceiptBody {
         exporter: HQ.to_owned(),
         recipient: checkpoint.cluster.clone(),
         bundle: [1; 32],
-        heads: vec![HeadRef {
-            node: checkpoint.node.clone(),
-            incarnation: checkpoint.incarnation,
-            sequence: checkpoint.to.sequence,
-            hash: checkpoint.to.hash,
-        }],
+        stretches: vec![Stretch::of(checkpoint)],
         verdict: Verdict::Clean,
         report: [2; 32],
         made_at: checkpoint.made_at + 1,
@@ -124,12 +118,14 @@ fn a_checkpoint_of_somebody_else_proves_nothing() {
 fn a_receipt_for_something_else_proves_nothing() {
     let (_, site) = produced();
     let checkpoint = site.checkpoint(0);
-    let edits: [fn(&mut ReceiptBody); 7] = [
+    let edits: [fn(&mut ReceiptBody); 9] = [
         |receipt| receipt.exporter = SHENZHEN.to_owned(),
         |receipt| receipt.recipient = HANOI.to_owned(),
-        |receipt| receipt.heads[0].hash[0] ^= 1,
-        |receipt| receipt.heads[0].sequence -= 1,
-        |receipt| receipt.heads[0].incarnation += 1,
+        |receipt| receipt.stretches[0].to.hash[0] ^= 1,
+        |receipt| receipt.stretches[0].to.sequence -= 1,
+        |receipt| receipt.stretches[0].to.incarnation += 1,
+        |receipt| receipt.stretches[0].merkle_root[0] ^= 1,
+        |receipt| receipt.stretches[0].from += 1,
         |receipt| receipt.verdict = Verdict::Hold,
         |receipt| receipt.version = 2,
     ];
@@ -144,6 +140,58 @@ fn a_receipt_for_something_else_proves_nothing() {
     let mut forged = proof(&site, 0, 7);
     forged.receipt = Some(sign_order(order::RECEIPT, SHENZHEN, &receipt(&checkpoint)));
     assert_eq!(forged.verify(&Hashes), Err(ProofError::Receipt));
+}
+
+/// A device that was never in the ledger: the site signs a second checkpoint, which ends with the
+/// same row, over hashes of its choice.
+#[test]
+fn a_receipt_does_not_vouch_for_another_root_before_the_same_row() {
+    let (_, site) = produced();
+    let honest = site.checkpoint(0);
+    let copied = proof(&site, 0, 7);
+    let body = RowBody { request: [9; 16], ..Row::decode(&copied.row).unwrap().body };
+    let invented = crate::row::encode_envelope(7, &[8; 32], &body.encode(), &[], &[0; 32]).unwrap();
+    let hash = Row::decode(&invented).unwrap().hash;
+    let mut tree = merkle::Tree::new();
+    let mut path = PathBuilder::new(6, honest.rows).unwrap();
+    for row in 1..=honest.rows {
+        let leaf = if row == 7 { hash } else { sha256(&row.to_be_bytes()) };
+        tree.push(&leaf);
+        path.push(&leaf);
+    }
+    let forged = Checkpoint { merkle_root: tree.root(), ..honest };
+    let forged = InclusionProof {
+        row: invented,
+        path: path.finish().unwrap(),
+        checkpoint: sign_order(order::CHECKPOINT, SHENZHEN, &forged),
+        receipt: copied.receipt,
+    };
+    let alone = InclusionProof { receipt: None, ..forged.clone() };
+    assert_eq!(alone.verify(&Hashes).unwrap().receipted, None, "the site signed it");
+    assert_eq!(forged.verify(&Hashes), Err(ProofError::Receipt));
+}
+
+/// Bundles that begin at different rows and end with the same one have receipts of their own.
+#[test]
+fn a_receipt_does_not_vouch_for_a_bundle_that_begins_elsewhere() {
+    let (_, site) = produced();
+    let longer = proof(&site, 0, 7);
+    let shorter = proof(&site, 3, 7);
+    for (proof, other) in [(&longer, &shorter), (&shorter, &longer)] {
+        let mixed = InclusionProof { receipt: other.receipt.clone(), ..proof.clone() };
+        assert_eq!(mixed.verify(&Hashes), Err(ProofError::Receipt));
+    }
+}
+
+/// A site that loses a bundle signs the same rows again, later.
+#[test]
+fn a_receipt_vouches_for_every_checkpoint_over_its_rows() {
+    let (_, site) = produced();
+    let mut again = site.checkpoint(0);
+    again.made_at += 60_000;
+    let checkpoint = sign_order(order::CHECKPOINT, SHENZHEN, &again);
+    let proof = InclusionProof { checkpoint, ..proof(&site, 0, 7) };
+    assert_eq!(proof.verify(&Hashes).unwrap().receipted.unwrap().verdict, Verdict::Clean);
 }
 
 #[test]
