@@ -16,13 +16,14 @@ use mintmark_exchange::order::CHECKPOINT;
 use mintmark_exchange::row::{Event, Row};
 use mintmark_exchange::unit::Counters;
 use mintmark_model::{Counters as ModelCounters, Reason, Refusal};
+use mintmark_store::Range;
 
 use crate::call::Call;
 use crate::chains::Ledger;
 use crate::disk::peer::{ExportRecord, ExportedCounters, HeldRecord, StreamRecord};
 use crate::messages::stream::head_ref;
 use crate::types::Checkpoints;
-use crate::{escrows, tables, units};
+use crate::{disk, escrows, tables, units};
 
 /// How many bytes of rows are read at once.
 const PAGE_BYTES: usize = 1 << 20;
@@ -78,13 +79,16 @@ impl Call {
                 hash: stretch.to.hash,
             });
             let chain = &ledger.head.node;
-            let place = tables::pair(tables::EXPORTS, chain, stretch.to.sequence.to_be_bytes());
+            let place = tables::export(chain, from.sequence, stretch.to.sequence);
             let body = canonical::encode(&checkpoint);
             let order = self.host.identity.sign_order(CHECKPOINT, body).encode();
-            let earlier: Option<ExportRecord> = self.view.peek(&place).await?;
+            let earlier: Option<ExportRecord> = self.view.read(&place).await?;
             let earlier = earlier.filter(|earlier| earlier.hash == stretch.to.hash);
             let mut record = stretch.record(checkpoint.as_of, order.clone());
-            record.receipt = earlier.and_then(|earlier| earlier.receipt);
+            // A proof shows the checkpoint that headquarters answered, with its answer.
+            if let Some(earlier) = earlier.filter(|earlier| earlier.receipt.is_some()) {
+                (record.checkpoint, record.receipt) = (earlier.checkpoint, earlier.receipt);
+            }
             self.view.write(place, record);
             orders.push(order);
             if stretch.left_from.is_some() {
@@ -188,10 +192,12 @@ impl Call {
         if from.sequence == 0 {
             return Ok(begins.then(At::new));
         }
-        let place = tables::pair(tables::EXPORTS, node, from.sequence.to_be_bytes());
-        let export: Option<ExportRecord> = self.view.peek(&place).await?;
-        if let Some(export) = export.filter(|export| export.hash == from.hash) {
-            return Ok(Some(export.counters.iter().map(ExportedCounters::known).collect()));
+        let place = tables::prefix(node, &from.sequence.to_be_bytes());
+        for (_, value) in self.view.peek_range(&Range::all(tables::EXPORTS, place)).await? {
+            let export: ExportRecord = disk::read(&value)?;
+            if export.hash == from.hash {
+                return Ok(Some(export.counters.iter().map(ExportedCounters::known).collect()));
+            }
         }
         if !begins {
             return Ok(None);

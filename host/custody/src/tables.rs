@@ -40,7 +40,7 @@ pub(crate) const STREAMS: u8 = 17;
 pub(crate) const OUTBOX: u8 = 18;
 /// People and stations, by role and name.
 pub(crate) const USERS: u8 = 19;
-/// What bundles covered, by node and sequence.
+/// What bundles covered, by node, last row and the row before the first.
 pub(crate) const EXPORTS: u8 = 20;
 /// Heads that headquarters holds: at a site its own, at headquarters each site's.
 pub(crate) const HELD: u8 = 21;
@@ -83,6 +83,11 @@ pub(crate) const RETIRED: u8 = 37;
 /// A key of two parts; the first holds no zero byte.
 pub(crate) fn pair(table: u8, first: &str, second: impl AsRef<[u8]>) -> Key {
     Key::new(table, prefix(first, second.as_ref()))
+}
+
+/// What a bundle covered of a node's chain; the same rows again are the same place.
+pub(crate) fn export(chain: &str, from: u64, to: u64) -> Key {
+    pair(EXPORTS, chain, [to.to_be_bytes(), from.to_be_bytes()].concat())
 }
 
 /// What the keys of `first` begin with, followed by `rest`.

@@ -88,7 +88,8 @@ pub(crate) struct ExportRecord {
     pub(crate) as_of: u64,
     /// The counters at its last row, by entitlement.
     pub(crate) counters: Vec<ExportedCounters>,
-    /// The checkpoint, as it was signed: with it a row of the bundle can be proved later.
+    /// The checkpoint, as it was signed: with it a row of the bundle can be proved later. Where the
+    /// rows are exported again, it stays the one that headquarters answered.
     pub(crate) checkpoint: Vec<u8>,
     /// Headquarters' receipt for it, encoded, once there is one.
     pub(crate) receipt: Option<Vec<u8>>,

@@ -210,7 +210,7 @@ impl Call {
     ) -> Result<Vec<String>, Refusal> {
         let head = &stretch.to;
         let chain = self.host.identity.chain_of_ledger(&head.node, head.incarnation);
-        let place = tables::pair(tables::EXPORTS, &chain, head.sequence.to_be_bytes());
+        let place = tables::export(&chain, stretch.from, head.sequence);
         let export: Option<ExportRecord> = self.read(&place).await?;
         let mut export = export.filter(|export| export.hash == head.hash).ok_or_else(|| {
             let detail = "The receipt is for a bundle that this host did not export.";

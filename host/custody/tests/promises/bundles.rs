@@ -19,8 +19,17 @@ const LIMIT_BYTES: u64 = 64 << 10;
 
 /// A bundle's checkpoint, its file, and whether rows are left.
 pub(crate) fn export(bench: &Bench, after: Option<u64>) -> (Checkpoint, Vec<u8>, bool) {
+    export_up_to(bench, after, LIMIT_BYTES)
+}
+
+/// A bundle of at most so many bytes, and of one transaction at least.
+pub(crate) fn export_up_to(
+    bench: &Bench,
+    after: Option<u64>,
+    limit_bytes: u64,
+) -> (Checkpoint, Vec<u8>, bool) {
     let made = bench.site.run::<Line, _>("auditor", "eve", || {
-        let signed = ledger::checkpoints(after, LIMIT_BYTES)?;
+        let signed = ledger::checkpoints(after, limit_bytes)?;
         let decoded: Vec<_> =
             signed.orders.iter().map(|order| SignedOrder::decode(order).unwrap()).collect();
         let checkpoint: Checkpoint = decoded[0].open().unwrap();

@@ -3,16 +3,19 @@
 use futures_executor::block_on;
 use mintmark_crypto::sign;
 use mintmark_exchange::canonical::sha256;
+use mintmark_exchange::checkpoint::Checkpoint;
 use mintmark_exchange::inclusion::{InclusionProof, ProofError, Proven};
 use mintmark_exchange::order::SignedOrder;
+use mintmark_exchange::receipt::ReceiptBody;
 use mintmark_exchange::row::Event;
 use mintmark_exchange::{Signer, Verify};
 use mintmark_model::Reason;
 use mintmark_pki::TrustRoot;
 use mintmark_pki::chain::Usage;
-use mintmark_sdk_testing::Device;
+use mintmark_sdk_testing::{Device, Office};
 
-use crate::bench::{Bench, finish, import_receipt};
+use crate::bench::{Bench, finish, import_receipt, issue};
+use crate::bundles::export_up_to;
 
 /// An auditor: knows the root certificate.
 struct Auditor(TrustRoot);
@@ -64,7 +67,8 @@ fn a_device_is_proved_to_whoever_has_the_root() {
 
     // In a bundle that nobody has answered, the site alone vouches for it.
     let unanswered = bench.bundle();
-    let proven = auditor.verify(&prove(&bench, &entitlement, "SN:0").unwrap()).unwrap();
+    let early = prove(&bench, &entitlement, "SN:0").unwrap();
+    let proven = auditor.verify(&early).unwrap();
     assert_eq!((proven.unit.certificate_hash, &proven.receipted), (Some(certificate), &None));
     drop(unanswered);
 
@@ -83,6 +87,52 @@ fn a_device_is_proved_to_whoever_has_the_root() {
         let row = &bench.rows()[proven.row as usize - 1];
         assert!(matches!(&row.body.event, Event::Unit(unit) if **unit == proven.unit));
     }
+    assert_eq!(auditor.verify(&early).unwrap(), proven, "an earlier proof holds as it did");
+}
+
+/// The same rows are exported again and again, from one place and another: a receipt is for the
+/// bundle that was answered.
+#[test]
+fn a_proof_shows_the_checkpoint_that_headquarters_answered() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    // Its row is the second of its transaction.
+    block_on(async {
+        let mut call = bench.call().await;
+        call.note("before it").await.unwrap();
+        issue(&mut call, &entitlement, "SN:0", &Device::new()).await.unwrap();
+        finish(call).await.unwrap();
+    });
+    import_receipt(&bench.site, &bench.receipt()).unwrap();
+    let auditor = Auditor::of(&bench);
+    let proved = || {
+        let file = prove(&bench, &entitlement, "SN:0").unwrap();
+        assert!(auditor.verify(&file).unwrap().receipted.is_some());
+        let InclusionProof { checkpoint, receipt, .. } = InclusionProof::decode(&file).unwrap();
+        let receipt: ReceiptBody = receipt.unwrap().open().unwrap();
+        (checkpoint.open::<Checkpoint>().unwrap(), receipt.bundle)
+    };
+    let row = auditor.verify(&prove(&bench, &entitlement, "SN:0").unwrap()).unwrap().row;
+    let one_transaction = |after| export_up_to(&bench, Some(after), 1);
+
+    let (answered, file, _) = one_transaction(row - 1);
+    import_receipt(&bench.site, &Office::acknowledge(&bench.hq, &file).unwrap()).unwrap();
+    let (checkpoint, bundle) = proved();
+    assert_eq!(checkpoint, answered);
+    // From another row on, to the same one; and the very same rows, later.
+    bench.world.pass_ms(60_000);
+    let (longer, _, _) = one_transaction(row - 2);
+    let (again, unanswered, _) = one_transaction(row - 1);
+    assert_eq!((longer.to, again.to), (answered.to, answered.to));
+    assert_ne!(longer.merkle_root, answered.merkle_root);
+    assert_eq!(again.merkle_root, answered.merkle_root);
+    assert_ne!(again.made_at, answered.made_at);
+    assert_eq!(proved(), (answered.clone(), bundle));
+    // A receipt for the later one is about the same rows.
+    import_receipt(&bench.site, &Office::acknowledge(&bench.hq, &unanswered).unwrap()).unwrap();
+    let (checkpoint, other) = proved();
+    assert_eq!(checkpoint, answered);
+    assert_ne!(other, bundle);
 }
 
 #[test]
