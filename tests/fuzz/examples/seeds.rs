@@ -14,7 +14,7 @@ use mintmark_exchange::message::{HeadRef, MessageHead};
 use mintmark_exchange::opened::OpenedHead;
 use mintmark_exchange::pool::{self, KeyFileHead, SealedKeys};
 use mintmark_exchange::proposal::{EntitlementBody, GrantProposal, ReceiptMessageBody};
-use mintmark_exchange::receipt::{Holding, ReceiptBody};
+use mintmark_exchange::receipt::{Holding, ReceiptBody, Stretch};
 use mintmark_exchange::reconcile::Verdict;
 use mintmark_fuzz::calls::{ENTITLEMENT, Factory, METHODS, order};
 use mintmark_fuzz::{backup_secret, join};
@@ -37,7 +37,7 @@ fn main() -> std::io::Result<()> {
     seeds.certificates(&day)?;
     seeds.calls(&factory)?;
     seeds.key_file(&factory)?;
-    seeds.proof(&factory)?;
+    seeds.proof(&factory, &day)?;
     seeds.backup(&factory)?;
     seeds.components()
 }
@@ -257,13 +257,18 @@ impl Seeds {
         Ok(())
     }
 
-    /// A device of the day, once the bundle with its row has its receipt, and before.
-    fn proof(&self, factory: &Factory) -> std::io::Result<()> {
+    /// A device of the day before the bundle with its row has its receipt, and one after that.
+    fn proof(&self, factory: &Factory, day: &Day) -> std::io::Result<()> {
         let prove = |subject: &str| {
             let proof = factory.site.custody().prove(&factory.entitlement, subject);
             futures_executor::block_on(proof).expect("a bundle has it")
         };
         self.write("proof", "first", &prove("SN:1"))?;
+        let site = &factory.site;
+        let request = line::ImportReceiptRequest { file_id: site.stage(&day.receipt) };
+        let _: line::ImportReceiptResponse = site
+            .call("operator", "mei", "ImportReceipt", &request)
+            .expect("the receipt is genuine");
         self.write("proof", "last", &prove("SN:3"))
     }
 
@@ -349,7 +354,11 @@ fn receipt(head: &OpenedHead, grant: &Grant) -> ReceiptBody {
         exporter: grant.exporter.clone(),
         recipient: head.site.clone(),
         bundle: head.bundle,
-        heads: vec![HeadRef { node: "n1".to_owned(), incarnation: 1, sequence: 9, hash: [3; 32] }],
+        stretches: vec![Stretch {
+            from: 2,
+            to: HeadRef { node: "n1".to_owned(), incarnation: 1, sequence: 9, hash: [3; 32] },
+            merkle_root: [7; 32],
+        }],
         verdict: Verdict::Clean,
         report: [4; 32],
         made_at: 5,
