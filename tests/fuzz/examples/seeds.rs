@@ -2,22 +2,32 @@
 
 use std::path::Path;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use mintmark_crypto::sign::{SignatureAlgorithm, SigningKey};
 use mintmark_exchange::SignedOrder;
 use mintmark_exchange::approval::{Act, ApprovalRequest, ApprovalStatement};
 use mintmark_exchange::bundle::{BundleHead, FrameReader};
 use mintmark_exchange::canonical::{decode, encode};
 use mintmark_exchange::charter::{Approver, Charter};
+use mintmark_exchange::checkpoint::Position;
+use mintmark_exchange::closing::ClosingStatement;
 use mintmark_exchange::directive::{Change, Directive};
 use mintmark_exchange::grant::{Grant, GrantPackage};
+use mintmark_exchange::held::HeldOrders;
 use mintmark_exchange::identity::IdentityBody;
 use mintmark_exchange::message::{HeadRef, MessageHead};
 use mintmark_exchange::opened::OpenedHead;
 use mintmark_exchange::pool::{self, KeyFileHead, SealedKeys};
-use mintmark_exchange::proposal::{EntitlementBody, GrantProposal, ReceiptMessageBody};
+use mintmark_exchange::proposal::{
+    ClosingMessageBody, DirectiveMessageBody, EntitlementBody, GrantProposal, ReceiptMessageBody,
+};
 use mintmark_exchange::receipt::{Holding, ReceiptBody, Stretch};
 use mintmark_exchange::reconcile::Verdict;
+use mintmark_exchange::unit::Counters;
 use mintmark_fuzz::calls::{ENTITLEMENT, Factory, METHODS, order};
-use mintmark_fuzz::{backup_secret, join};
+use mintmark_fuzz::{backup_secret, join, recovery_key};
+use mintmark_platform::emulated::EmulatedPlatform;
 use mintmark_plugin_device_key::proto as line;
 use mintmark_plugin_entitlement::proto as office;
 use mintmark_sdk_testing::Device;
@@ -35,7 +45,12 @@ fn main() -> std::io::Result<()> {
     seeds.audit(&day)?;
     seeds.bodies(&factory, &day)?;
     seeds.certificates(&day)?;
-    seeds.calls(&factory)?;
+    seeds.later(&day)?;
+    seeds.calls(&factory, &day)?;
+    seeds.acts(&day)?;
+    seeds.pem(&day)?;
+    seeds.order_text(&factory)?;
+    seeds.escrow()?;
     seeds.key_file(&factory)?;
     seeds.proof(&factory, &day)?;
     seeds.backup(&factory)?;
@@ -208,6 +223,86 @@ impl Seeds {
         self.write("order", "charter", &signed(encode(&charter(&factory.site.uri()))))
     }
 
+    /// What travels after a grant: changes, closings, and orders that come back.
+    fn later(&self, day: &Day) -> std::io::Result<()> {
+        let (head, _) = OpenedHead::split(&day.opened).expect("headquarters wrote it");
+        let grant: Grant = head.grants[0].open().expect("a host signed it");
+        let body = |tag, name, bytes: &[u8]| self.write("bodies", name, &tagged(tag, bytes));
+        let signed = |body| SignedOrder { body, ..head.grants[0].clone() };
+        let directive = signed(encode(&directive(&grant)));
+        let closing = signed(encode(&closing(&head, &grant)));
+        self.write("order", "closing", &closing.encode())?;
+        self.write("order", "approval", &signed(encode(&statement(&grant))).encode())?;
+        let held = HeldOrders { orders: vec![head.grants[0].clone(), directive.clone()] };
+        body(10, "held", &held.encode())?;
+        body(11, "closing", &closing.body)?;
+        let message = DirectiveMessageBody { version: 1, order: directive.encode() };
+        body(12, "directive-message", &message.encode())?;
+        let message = ClosingMessageBody { version: 1, order: closing.encode() };
+        body(13, "closing-message", &message.encode())?;
+        body(14, "change", &Change::Extend { units: 5, not_after: Some(7) }.encode())
+    }
+
+    /// Keys of every algorithm, and what else comes as PEM.
+    fn pem(&self, day: &Day) -> std::io::Result<()> {
+        let pem = |label, der: &[u8]| {
+            pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, der).expect("a label")
+        };
+        let write = |tag, name: &str, bytes: &[u8]| self.write("pem", name, &tagged(tag, bytes));
+        let mut keys = String::new();
+        for algorithm in SignatureAlgorithm::ALL {
+            let key = SigningKey::generate(algorithm).to_pkcs8();
+            let text = pem("PRIVATE KEY", key.expose());
+            write(1, algorithm.name(), key.expose())?;
+            write(4, &format!("{}-text", algorithm.name()), text.as_bytes())?;
+            keys = keys + &text + "\n";
+        }
+        write(0, "keys", keys.as_bytes())?;
+        let chain = day.identity.chain.iter().map(|der| pem("CERTIFICATE", der));
+        write(2, "chain", chain.collect::<String>().as_bytes())?;
+        write(3, "request", pem("CERTIFICATE REQUEST", &day.request).as_bytes())?;
+        let recipient = recovery_key().to_bytes();
+        let text = pem("MINTMARK P256 RECIPIENT KEY", recipient.expose());
+        write(5, "recipient", text.as_bytes())?;
+        write(6, "documents", &day.identity.chain.concat())
+    }
+
+    fn order_text(&self, factory: &Factory) -> std::io::Result<()> {
+        let example = include_bytes!("../../../host/mintmark/order.toml");
+        self.write("order_text", "example", example)?;
+        let site = factory.site.uri();
+        self.write("order_text", "site", site.as_bytes())?;
+        self.write("order_text", "station", format!("{site}/station/line-4").as_bytes())
+    }
+
+    fn escrow(&self) -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let dir = Dir::open_ambient_dir(folder.path(), ambient_authority())?;
+        let platform = EmulatedPlatform::create(&dir).expect("the folder is new");
+        let escrow = platform.escrow(recovery_key().public_key_info()).expect("the key is one");
+        self.write("escrow", "platform", &escrow)
+    }
+
+    /// One of each act; the changes change nothing, one byte, or two.
+    fn acts(&self, day: &Day) -> std::io::Result<()> {
+        let (head, _) = OpenedHead::split(&day.opened).expect("headquarters wrote it");
+        let grant: Grant = head.grants[0].open().expect("a host signed it");
+        let order = SignedOrder { body: encode(&statement(&grant)), ..head.grants[0].clone() };
+        for (tag, algorithm) in (0..).zip(SignatureAlgorithm::ALL) {
+            let keys = [(); 2].map(|()| SigningKey::generate(algorithm).to_pkcs8());
+            let keys = join(keys.iter().map(|key| key.expose()));
+            self.write("acts", algorithm.name(), &tagged(tag, &keys))?;
+        }
+        self.write("acts", "key-file", &tagged(3, &[]))?;
+        self.write("acts", "key-file-changed", &tagged(3, &[1, 0, 1]))?;
+        self.write("acts", "statement", &tagged(4, &order.encode()))?;
+        self.write("acts", "identity", &tagged(5, &[]))?;
+        self.write("acts", "identity-changed", &tagged(5, &[2, 0, 1]))?;
+        self.write("acts", "request", &tagged(6, &day.request))?;
+        self.write("acts", "message", &tagged(7, &[]))?;
+        self.write("acts", "message-changed", &tagged(7, &[0, 9, 1, 3, 0, 1]))
+    }
+
     fn certificates(&self, day: &Day) -> std::io::Result<()> {
         let device = &day.identity.certificate;
         self.write("certificate", "device", device)?;
@@ -220,7 +315,8 @@ impl Seeds {
         self.write("request", "device", &day.request)
     }
 
-    fn calls(&self, factory: &Factory) -> std::io::Result<()> {
+    fn calls(&self, factory: &Factory, day: &Day) -> std::io::Result<()> {
+        let (head, _) = OpenedHead::split(&day.opened).expect("headquarters wrote it");
         let entitlement = String::from_utf8_lossy(ENTITLEMENT).into_owned();
         let subject = || "SN:9".to_owned();
         let mut new = provision(factory, "SN:9", &Device::new().csr());
@@ -241,7 +337,22 @@ impl Seeds {
             kind: line::FailureKind::Transient.into(),
             detail: "no answer".to_owned(),
         };
-        let seeds: [(&str, Vec<u8>); 6] = [
+        let adopt = office::AdoptRequest { order: head.grants[0].encode() };
+        let change = office::ChangeRequest {
+            entitlement: entitlement.clone(),
+            change: Some(office::change_request::Change::ReduceUnits(3)),
+        };
+        let close = line::CloseRequest { entitlement: entitlement.clone() };
+        let give_back = line::ReturnRequest {
+            entitlement: entitlement.clone(),
+            subject: subject(),
+            reason: "another line".to_owned(),
+        };
+        let seeds: [(&str, Vec<u8>); 10] = [
+            ("Adopt", adopt.encode_to_vec()),
+            ("Change", change.encode_to_vec()),
+            ("Close", close.encode_to_vec()),
+            ("Return", give_back.encode_to_vec()),
             ("Provision", new.encode_to_vec()),
             ("Reserve", reserve.encode_to_vec()),
             ("Fail", fail.encode_to_vec()),
@@ -378,6 +489,23 @@ fn directive(grant: &Grant) -> Directive {
         change: Change::Extend { units: 5, not_after: Some(7) },
         id: [8; 16],
         made_at: 9,
+    }
+}
+
+fn closing(head: &OpenedHead, grant: &Grant) -> ClosingStatement {
+    let counters =
+        Counters { credited: 5, issued: 1, confirmed: 2, destroyed: 2, ..Counters::default() };
+    ClosingStatement {
+        version: 1,
+        site: head.site.clone(),
+        exporter: grant.exporter.clone(),
+        entitlement: grant.entitlement.clone(),
+        number: 1,
+        counters,
+        limit: 5,
+        in_doubt: vec![3],
+        after: Position { sequence: 9, hash: [3; 32] },
+        made_at: 10,
     }
 }
 

@@ -6,7 +6,7 @@ use mintmark_plugin_entitlement::EntitlementPlugin;
 use mintmark_plugin_entitlement::proto as office;
 use mintmark_sdk_testing::{TestHost, World};
 
-/// Where a method is, who calls it, and its name.
+/// Where a method is, who calls it, and its name. Seeds name methods by their place in this list.
 pub const METHODS: &[(Place, &str, &str)] = &[
     (Place::Site, "station", "Provision"),
     (Place::Site, "station", "Reserve"),
@@ -29,6 +29,16 @@ pub const METHODS: &[(Place, &str, &str)] = &[
     (Place::Headquarters, "auditor", "ListReports"),
     (Place::Headquarters, "auditor", "FindDevice"),
     (Place::Headquarters, "auditor", "ExportOpened"),
+    (Place::Headquarters, "admin", "Change"),
+    (Place::Headquarters, "admin", "Adopt"),
+    (Place::Headquarters, "auditor", "ImportClosing"),
+    (Place::Site, "operator", "Return"),
+    (Place::Site, "operator", "HandOver"),
+    (Place::Site, "station", "Recertify"),
+    (Place::Site, "auditor", "MakeRevocationList"),
+    (Place::Site, "operator", "ImportDirective"),
+    (Place::Site, "admin", "Close"),
+    (Place::Site, "auditor", "ShowOrders"),
 ];
 
 /// What a seed has in the place of an entitlement's id, which is another one in every world.

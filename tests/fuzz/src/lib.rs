@@ -1,6 +1,7 @@
 //! What the fuzz targets share: the properties that every decoder has, and stand-ins for what a
 //! decoder asks of others.
 
+pub mod acts;
 pub mod audit;
 pub mod calls;
 
@@ -34,6 +35,7 @@ pub struct Error;
 use std::fmt::Debug;
 
 use mintmark_crypto::Secret;
+use mintmark_crypto::hpke::{RecipientKey, Suite};
 use mintmark_exchange::canonical;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -55,6 +57,14 @@ where
 /// The secret of the platform whose backups are read.
 pub fn backup_secret() -> Secret<32> {
     Secret::from_bytes(&[7; 32])
+}
+
+/// The key with which a platform's secret is recovered.
+///
+/// # Panics
+/// Never: it is a key.
+pub fn recovery_key() -> RecipientKey {
+    RecipientKey::from_bytes(Suite::P256Sha256Aes256Gcm, &[7; 32]).expect("a scalar")
 }
 
 /// Cuts bytes into parts, each after its length of two bytes: how a target that wants several files

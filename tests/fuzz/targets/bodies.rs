@@ -6,12 +6,14 @@ use libfuzzer_sys::fuzz_target;
 use mintmark_exchange::approval::{ApprovalRequest, ApprovalStatement};
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::checkpoint::Checkpoint;
-use mintmark_exchange::directive::Directive;
+use mintmark_exchange::closing::ClosingStatement;
+use mintmark_exchange::directive::{CHANGE_BYTES_MAX, Change, Directive};
 use mintmark_exchange::held::HeldOrders;
 use mintmark_exchange::identity::{self, IdentityBody};
 use mintmark_exchange::order::BODY_BYTES_MAX;
 use mintmark_exchange::proposal::{
-    EntitlementBody, GrantProposal, PROPOSAL_BYTES_MAX, ReceiptMessageBody,
+    ClosingMessageBody, DirectiveMessageBody, EntitlementBody, GrantProposal, PROPOSAL_BYTES_MAX,
+    ReceiptMessageBody,
 };
 use mintmark_exchange::receipt::ReceiptBody;
 use mintmark_fuzz::strictly;
@@ -32,6 +34,14 @@ fuzz_target!(|bytes: &[u8]| {
         })),
         8 => drop(EntitlementBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
         10 => drop(HeldOrders::decode(body).map(|it| assert_eq!(it.encode(), body))),
+        11 => drop(strictly::<ClosingStatement>(body, BODY_BYTES_MAX).map(|it| {
+            if it.check().is_ok() {
+                assert!(it.in_doubt.len() as u64 <= it.counters.credited, "{it:?}");
+            }
+        })),
+        12 => drop(DirectiveMessageBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
+        13 => drop(ClosingMessageBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
+        14 => drop(strictly::<Change>(body, CHANGE_BYTES_MAX).map(|it| it.name())),
         _ => drop(ReceiptMessageBody::decode(body).map(|it| assert_eq!(it.encode(), body))),
     }
 });

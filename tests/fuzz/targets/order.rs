@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mintmark_exchange::approval::ApprovalStatement;
 use mintmark_exchange::charter::Charter;
 use mintmark_exchange::checkpoint::Checkpoint;
+use mintmark_exchange::closing::ClosingStatement;
 use mintmark_exchange::directive::Directive;
 use mintmark_exchange::grant::Grant;
 use mintmark_exchange::order::{CHARTER, SignedOrder, digest};
@@ -21,4 +22,5 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = order.open::<Directive>();
     let _ = order.open::<Checkpoint>();
     let _ = order.open::<ApprovalStatement>();
+    let _ = order.open::<ClosingStatement>().map(|statement| statement.check());
 });

@@ -16,9 +16,12 @@ pub(super) const EXAMPLE: &str = include_str!("../../../order.toml");
 pub(super) fn read(path: &Path) -> Result<proto::CreateRequest, Error> {
     let text = String::from_utf8(files::read(path)?);
     let text = text.map_err(|_| Error::Usage("the order is not UTF-8".to_owned()))?;
-    let order: Order = toml::from_str(&text)
-        .map_err(|why| Error::Toml { path: path.to_owned(), why: Box::new(why) })?;
-    Ok(order.into())
+    parse(&text).map_err(|why| Error::Toml { path: path.to_owned(), why: Box::new(why) })
+}
+
+/// Reads an order's text.
+pub(super) fn parse(text: &str) -> Result<proto::CreateRequest, toml::de::Error> {
+    toml::from_str::<Order>(text).map(Into::into)
 }
 
 #[derive(Debug, Deserialize)]
@@ -272,10 +275,6 @@ impl From<Terms> for proto::Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> Result<proto::CreateRequest, toml::de::Error> {
-        toml::from_str::<Order>(text).map(Into::into)
-    }
 
     #[test]
     fn the_example_is_the_order_of_the_story() {

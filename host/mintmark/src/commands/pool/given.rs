@@ -37,11 +37,16 @@ pub(super) fn announce(path: &Path) -> Result<(u64, Digest), Error> {
 impl Given {
     /// Opens a file that the command line names.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { source: BufReader::new(files::open(path)?), path: path.to_owned(), line: 0 })
+        Ok(Self::of(BufReader::new(files::open(path)?), path))
     }
 }
 
 impl<R: BufRead> Given<R> {
+    /// What `source` gives, which errors name by `path`.
+    pub(super) fn of(source: R, path: &Path) -> Self {
+        Self { source, path: path.to_owned(), line: 0 }
+    }
+
     /// The next keys, as many as a chunk has; none at the end of the file.
     pub(super) fn next_chunk(&mut self) -> Result<Option<Vec<SecretBytes>>, Error> {
         let mut chunk = Vec::with_capacity(CHUNK_KEYS);
@@ -106,7 +111,7 @@ mod tests {
     }
 
     fn given(text: &str) -> Given<&[u8]> {
-        Given { source: text.as_bytes(), path: PathBuf::from("keys.pem"), line: 0 }
+        Given::of(text.as_bytes(), Path::new("keys.pem"))
     }
 
     #[test]
