@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod fuzz;
 mod layers;
 mod shape;
 mod words;
