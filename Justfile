@@ -43,7 +43,7 @@ simulate SEEDS="20000":
 crowd DAYS="2000" SEED="1":
     MINTMARK_DAYS={{DAYS}} MINTMARK_SEED={{SEED}} cargo test -p mintmark-sdk-testing --test simulation i1_calls -- --nocapture
 
-# kill -9 at every system call of a start, a provisioning, an import, an export and a receipt.
+# kill -9 at every system call of a start, a provisioning, an import, an export, a receipt and so on.
 kill-points:
     MINTMARK_KILL_POINTS=all cargo test -p mintmark-sdk-testing --test kill -- --nocapture
 

@@ -319,7 +319,19 @@ impl Stopped {
     /// # Panics
     /// For a name that is none.
     pub fn site(name: &str) -> Self {
-        let cluster = ClusterPath::new(ORGANIZATION, ClusterRole::Site, name);
+        Self::of(ClusterRole::Site, name)
+    }
+
+    /// A headquarters that another process has made, without plugins and approvers.
+    ///
+    /// # Panics
+    /// For a name that is none.
+    pub fn headquarters(name: &str) -> Self {
+        Self::of(ClusterRole::Headquarters, name)
+    }
+
+    fn of(role: ClusterRole, name: &str) -> Self {
+        let cluster = ClusterPath::new(ORGANIZATION, role, name);
         let cluster = cluster.expect("a cluster has a name");
         let (clock, plugins) = (TestClock::new(EPOCH_MS), BTreeMap::new());
         let space = TestSpace::default();
