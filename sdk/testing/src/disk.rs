@@ -2,7 +2,8 @@
 //!
 //! What was not synced may be lost in a power cut, in part and in any order, and a write may be
 //! torn between two sectors. Beyond that a disk fails as it is told to: at its n-th operation, once
-//! or for good; when it is full; or by saying that something is durable that is not.
+//! or for good; when it is full; by writing to another place; or by saying that something is
+//! durable that is not.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,13 @@ pub enum DiskFault {
     ForGood(u64),
     /// There is room for so many bytes and no more.
     Full(u64),
+    /// After so many operations that write or sync, one write lands elsewhere, and nobody is told.
+    Astray {
+        /// How many come before it.
+        after: u64,
+        /// How many sectors further it lands, from the beginning again after the end.
+        sectors: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -165,6 +173,18 @@ impl State {
         Err(io::Error::other("the simulated disk fails, as it was told"))
     }
 
+    /// Where a write lands.
+    fn landing(&mut self, offset: usize, length: usize) -> usize {
+        let Some(DiskFault::Astray { after, sectors }) = self.fault else { return offset };
+        let places = self.current.len().saturating_sub(length) / SECTOR_BYTES + 1;
+        let shift = usize::try_from(sectors).map_or(0, |sectors| sectors % places);
+        if self.operations < after || shift == 0 {
+            return offset;
+        }
+        (self.fault, self.fired) = (None, self.fired + 1);
+        (offset / SECTOR_BYTES + shift) % places * SECTOR_BYTES
+    }
+
     fn change(&mut self, change: Change, end: u64) -> io::Result<()> {
         self.spend()?;
         if let Some(DiskFault::Full(room)) = self.fault
@@ -200,7 +220,9 @@ impl Medium for SimulatedDisk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset.saturating_add(data.len() as u64);
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::StorageFull)?;
-        self.state().change(Change::Write { offset, data: data.to_vec() }, end)
+        let mut state = self.state();
+        let offset = state.landing(offset, data.len());
+        state.change(Change::Write { offset, data: data.to_vec() }, end)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -251,5 +273,17 @@ mod tests {
         let full = disk.write(500, &[1; 101]).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         assert_eq!(disk.fired(), 5);
+    }
+    #[test]
+    fn a_write_that_goes_astray_changes_another_place_and_says_nothing() {
+        let disk = SimulatedDisk::new();
+        disk.set_length(2_048).unwrap();
+        disk.fail(Some(DiskFault::Astray { after: 1, sectors: 2 }));
+        for offset in [0, 1_024, 1_536] {
+            disk.write(offset, &[1; SECTOR_BYTES]).unwrap();
+        }
+        disk.sync().unwrap();
+        let sectors: Vec<_> = disk.durable().chunks(SECTOR_BYTES).map(|it| it[0]).collect();
+        assert_eq!((disk.fired(), sectors), (1, vec![1, 0, 0, 1]), "the second one");
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct Told {
     pub(crate) faults_full: u64,
     pub(crate) faults_platform: u64,
     pub(crate) faults_starting: u64,
-    pub(crate) damage_named: u64,
+    pub(crate) flips_named: u64,
+    pub(crate) copies_named: u64,
+    pub(crate) astray: u64,
+    pub(crate) astray_named: u64,
     pub(crate) lost_named: u64,
     pub(crate) in_doubt: u64,
     pub(crate) in_doubt_durable: u64,
@@ -32,14 +35,17 @@ pub(crate) struct Told {
 
 impl Told {
     pub(crate) fn add(&mut self, more: &Self) {
-        let pairs: [(&mut u64, u64); 16] = [
+        let pairs: [(&mut u64, u64); 19] = [
             (&mut self.armed, more.armed),
             (&mut self.cuts, more.cuts),
             (&mut self.faults_disk, more.faults_disk),
             (&mut self.faults_full, more.faults_full),
             (&mut self.faults_platform, more.faults_platform),
             (&mut self.faults_starting, more.faults_starting),
-            (&mut self.damage_named, more.damage_named),
+            (&mut self.flips_named, more.flips_named),
+            (&mut self.copies_named, more.copies_named),
+            (&mut self.astray, more.astray),
+            (&mut self.astray_named, more.astray_named),
             (&mut self.lost_named, more.lost_named),
             (&mut self.in_doubt, more.in_doubt),
             (&mut self.in_doubt_durable, more.in_doubt_durable),
@@ -83,6 +89,7 @@ impl<'a> Life<'a> {
         for site in &mut sites {
             site.cut(&mut self.chance, &mut self.told);
             site.ask_again(&mut self.told);
+            site.verify();
             self.told.answers += site.answers;
         }
         self.sites = sites;

@@ -6,7 +6,10 @@ use mintmark_exchange::canonical::sha256;
 use mintmark_exchange::row::{Event, Row};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_plugin_device_key::proto::{self as line, UnitState};
-use mintmark_sdk_testing::{Chance, DiskFault, Machine, NODE, SimulatedDisk, Stopped, TestHost};
+use mintmark_sdk_testing::{
+    Chance, Device, DiskFault, Machine, NODE, SimulatedDisk, Stopped, TestHost,
+};
+use mintmark_store::Verified;
 
 use crate::life::Told;
 use crate::model::Unit;
@@ -29,6 +32,9 @@ impl Site<'_> {
         }
         if chance.one_in(4) {
             damage(&after, &stopped, chance, told);
+        }
+        if chance.one_in(8) {
+            self.write_astray(&after, &stopped, chance, told);
         }
         self.machine = after;
         self.start(stopped, chance, told);
@@ -96,6 +102,48 @@ impl Site<'_> {
         }
     }
 
+    /// S6: a disk that wrote something to another place while the host served. That is named at the
+    /// next start, or what was answered is there.
+    fn write_astray(
+        &self,
+        after: &Machine,
+        stopped: &Stopped,
+        chance: &mut Chance,
+        told: &mut Told,
+    ) {
+        let machine = after.copy();
+        let Some(entitlement) = self.model.entitlements.keys().next() else { return };
+        let Ok(Ok(host)) = machine.open().map(|hardware| stopped.fork().start_on(hardware)) else {
+            wrong(&self.story, "a host on a machine that works starts");
+        };
+        let (after, sectors) = (chance.below(14) as u64, 1 + chance.below(1 << 16) as u64);
+        machine.disk.fail(Some(DiskFault::Astray { after, sectors }));
+        let request = line::ProvisionRequest {
+            entitlement: entitlement.clone(),
+            subject: "SN:astray".to_owned(),
+            csr: Device::new().csr(),
+            ..line::ProvisionRequest::default()
+        };
+        let provision = |host: &TestHost| -> Result<line::DeviceIdentity, _> {
+            host.call("station", "line-4", "Provision", &request)
+        };
+        let answered = provision(&host).ok();
+        let fired = machine.disk.fired();
+        told.astray += fired;
+        // Before the host ends: what it would tidy up is not done.
+        let machine = machine.after_power_cut(chance);
+        drop(host.stop());
+        let started = open_whole(&machine, stopped).filter(|(_, host)| serves(host));
+        match (started, answered) {
+            (None, _) if fired == 0 => wrong(&self.story, "nothing went astray"),
+            (None, _) => told.astray_named += 1,
+            (Some((_, host)), Some(identity)) if provision(&host).as_ref() != Ok(&identity) => {
+                wrong(&self.story, "what was answered is lost, and nobody says so")
+            }
+            _ => {}
+        }
+    }
+
     /// Everything that must hold after a start.
     fn look(&mut self, told: &mut Told) {
         let host = self.running.take().unwrap();
@@ -113,6 +161,17 @@ impl Site<'_> {
         self.pending.retain(|pending| *pending == Pending::Message);
         self.rows(&host);
         self.running = Some(host);
+    }
+
+    /// What `mintmark verify` looks at: records that agree with each other and with the rows.
+    pub(crate) fn verify(&self) {
+        let hardware = self.host().hardware();
+        let sealing = hardware.platform.sealing_secret().unwrap();
+        let verified =
+            mintmark_custody::verify(&*hardware.store, &sealing, Some(&*hardware.platform));
+        if let Err(error) = futures_executor::block_on(verified) {
+            wrong(&self.story, error);
+        }
     }
 
     /// I1: the equation, and each unit where the model has it.
@@ -238,7 +297,8 @@ impl Site<'_> {
 /// touched nothing.
 fn damage(after: &Machine, stopped: &Stopped, chance: &mut Chance, told: &mut Told) {
     let mut content = after.disk.durable();
-    if chance.one_in(2) {
+    let flips = chance.one_in(2);
+    if flips {
         let place = chance.below(content.len());
         content[place] ^= 1 << chance.below(8);
     } else {
@@ -247,16 +307,21 @@ fn damage(after: &Machine, stopped: &Stopped, chance: &mut Chance, told: &mut To
         content.copy_within(from..from + 512, to);
     }
     let seen = |machine: &Machine| {
-        let hardware = machine.open().ok()?;
-        let verified = futures_executor::block_on(hardware.store.verify()).ok()?;
-        let host = stopped.fork().start_on(hardware).ok()?;
-        Some((verified, rows(&host).len()))
+        open_whole(machine, stopped).map(|(verified, host)| (verified, rows(&host).len()))
     };
     let whole = seen(&after.copy());
     match seen(&after.with_disk(SimulatedDisk::with(content))) {
-        None => told.damage_named += 1,
+        None if flips => told.flips_named += 1,
+        None => told.copies_named += 1,
         damaged => assert_eq!(damaged, whole, "damage that nobody names changes nothing"),
     }
+}
+
+/// A host whose store is right in every record.
+fn open_whole(machine: &Machine, stopped: &Stopped) -> Option<(Verified, TestHost)> {
+    let hardware = machine.open().ok()?;
+    let verified = futures_executor::block_on(hardware.store.verify()).ok()?;
+    Some((verified, stopped.fork().start_on(hardware).ok()?))
 }
 
 /// Whether a host gives anything out.
