@@ -22,7 +22,7 @@ doc:
 ci:
     bash .ci/run
 
-# Provisions per second against a fresh site, with 1 and 32 clients.
+# Provisions per second against a fresh site, with 1, 8 and 32 clients.
 load:
     cargo bench -p mintmark-tests --bench provisions
 

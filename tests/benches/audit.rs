@@ -128,6 +128,7 @@ fn write(file: &Path, root: &Path) {
         made_at: written.made_at,
         grants: vec![headquarters.sign(GRANT, &grant)],
         directives: Vec::new(),
+        closings: Vec::new(),
         lost_heads: Vec::new(),
         restored: false,
     };

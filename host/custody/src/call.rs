@@ -66,6 +66,10 @@ pub struct Call {
     pub(crate) arrival: Option<Arrival>,
 }
 
+/// The longest time that a plugin may decide in, in milliseconds. Until its rows are late, the host
+/// has as much again for the rest of the call.
+pub const CALL_MS_MAX: u64 = ROW_DELAY_MS_MAX / 2;
+
 /// A message of headquarters' stream, taken off it: kept even where the call then fails, or the
 /// stream would stand still for ever at a message that this site refuses.
 pub(crate) struct Arrival {
@@ -554,7 +558,7 @@ impl PendingRow {
     /// were judged, which is no older than a deadline.
     fn is_late(&self, now: Moment) -> bool {
         let age_ms = now.monotonic_ms.saturating_sub(self.moment.monotonic_ms);
-        self.unit.is_none() && age_ms > ROW_DELAY_MS_MAX / 2
+        self.unit.is_none() && age_ms > CALL_MS_MAX
     }
 
     /// Whether it says that something left the host for the first time.

@@ -64,7 +64,7 @@ mod view;
 
 pub use approvals::{ApproversNow, Decided, PendingApproval};
 pub use backups::{Backup, LedgerReader, LedgerRows};
-pub use call::{Aborted, Call, Carry, CommitFailure};
+pub use call::{Aborted, CALL_MS_MAX, Call, Carry, CommitFailure};
 pub use clock::{ClockStatus, SystemTimeSource, TimeSource};
 pub use custody::{Custody, Parts, TlsIdentity};
 pub use genesis::{OpenError, RootAnswer};

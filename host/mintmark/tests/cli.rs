@@ -451,6 +451,7 @@ fn p17_an_opened_bundle_of_any_size_is_read_piece_by_piece() {
         made_at: 1_800_000_000_000,
         grants: Vec::new(),
         directives: Vec::new(),
+        closings: Vec::new(),
         lost_heads: Vec::new(),
         restored: false,
     };

@@ -1,8 +1,7 @@
 //! What may be done with a key: one pure function, [`decide`].
 //!
-//! The host asks it before every use; `mintmark policy explain` and the SDK's native host ask the
-//! same one. What is absent is refused: a policy without a grant for the plugin lets the plugin do
-//! nothing.
+//! The host asks it before every use, and the SDK's native host the same one. What is absent is
+//! refused: a policy without a grant for the plugin lets the plugin do nothing.
 
 use crate::{Algorithm, KeyState, Operation, Operations, Reason, Refusal, Role};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mintmark_exchange::row::ROW_DELAY_MS_MAX;
+use mintmark_custody::CALL_MS_MAX;
 
 /// The most bytes of a component file.
 pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
@@ -10,9 +10,9 @@ pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
 /// The most bytes of a request or a response.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-/// The longest deadline that a plugin can have, in milliseconds: headquarters expects its rows in
-/// that time, and the host has as much again for the rest of the call.
-pub const DEADLINE_MS_MAX: u64 = ROW_DELAY_MS_MAX / 2;
+/// The longest deadline that a plugin can have, in milliseconds: its rows would be too late after a
+/// longer one.
+pub const DEADLINE_MS_MAX: u64 = CALL_MS_MAX;
 
 const MIB: u64 = 1 << 20;
 

@@ -3,8 +3,7 @@
 //! Policy, cryptography, certificates, allotments, messages and ledger are those of the host that
 //! plugins run on; only store, platform and clocks are the test's. So `cargo test` shows natively
 //! what a plugin may do, what is refused and why, and what is left after a failure. What only the
-//! runtime does is not here: budgets of time, memory and host calls. `mintmark plugin test` runs
-//! the built component under those.
+//! runtime does is not here: budgets of time, memory and host calls.
 //!
 //! ```
 //! use mintmark_sdk::{Error, keys::{Algorithm, Key, KeyPolicy, Operations}, records};

@@ -3,7 +3,8 @@
 use futures_executor::block_on;
 use futures_util::future::join;
 use mintmark_custody::{Call, CommitFailure};
-use mintmark_exchange::directive::Change;
+use mintmark_exchange::SignedOrder;
+use mintmark_exchange::directive::{Change, Directive};
 use mintmark_exchange::proposal::DirectiveMessageBody;
 use mintmark_exchange::row::Event;
 use mintmark_model::Reason;
@@ -488,15 +489,16 @@ fn an_extended_allotment_has_a_revocation_list_of_each_of_its_batch_cas() {
 fn i5_an_order_that_was_refused_half_way_can_not_be_committed() {
     let bench = Bench::new();
     let entitlement = bench.entitlement(10);
-    let before = crate::bench::rows(&bench.hq).len();
     let swallowed = bench.hq.run::<Office, _>("admin", "ada", || {
-        // The units are credited before the CA is found to be missing.
+        // The units are credited before it is found that people must agree.
         let extend = Change::Extend { units: 5, not_after: None };
         let site = bench.site.uri();
         assert!(transfers::export_directive(&site, &entitlement, &extend, None).is_err());
         Ok(())
     });
-    assert_eq!(swallowed.unwrap_err().reason, "INVALID_ARGUMENT");
-    let since = crate::bench::rows(&bench.hq).split_off(before);
-    assert!(since.iter().all(|row| matches!(row.body.event, Event::Outcome { .. })), "{since:?}");
+    assert_eq!(swallowed.unwrap_err().reason, "APPROVAL_REQUIRED");
+    // The next order is the first one.
+    let file = order(&bench, &entitlement, Change::Reduce { units: 1 });
+    let first = SignedOrder::decode(&carried(&bench.site, &file)).unwrap();
+    assert_eq!(first.open::<Directive>().unwrap().number, 1);
 }

@@ -74,8 +74,8 @@ fn word(standing: Option<Standing>) -> &'static str {
 /// What is said of a store that its host would serve.
 fn right(standing: Option<Standing>) -> &'static str {
     if standing == Some(Standing::StoreAhead) {
-        return "\nEvery record and every row is right. The host stopped between its last commit and \
-                the\nanchor: nothing of that commit was released. The next start brings the \
+        return "\nEvery record and every row is right. The host stopped between its last commit \
+                and the anchor:\nnothing of that commit was released. The next start brings the \
                 anchor forward.\n";
     }
     "\nEvery record and every row is right, and the store is the one that the platform \

@@ -185,13 +185,13 @@ mod tests {
             requester: format!("{CLUSTER}/{requester}"),
             requester_key: None,
             id: [7; 16],
-            made_at: 10_000,
-            expires_at: 20_000,
+            made_at: 1_000_000,
+            expires_at: 1_010_000,
         }
     }
 
     fn place() -> Place<'static> {
-        Place { cluster: CLUSTER, epoch: 1, floor: 1, now_ms: 19_999 }
+        Place { cluster: CLUSTER, epoch: 1, floor: 1, now_ms: 1_009_999 }
     }
 
     /// What the owner of the key called `name` signs.
@@ -257,7 +257,7 @@ mod tests {
         let given = [yes("ada", &request)];
         let at = |place| approved(&list, &request, &given, place, holds);
         assert!(at(place()).is_ok());
-        for now_ms in [20_000, 10_000 - ROW_DELAY_MS_MAX - 1] {
+        for now_ms in [1_010_000, 1_000_000 - ROW_DELAY_MS_MAX - 1] {
             assert_eq!(at(Place { now_ms, ..place() }), Err(NotApproved::Expired));
         }
         assert_eq!(at(Place { epoch: 2, ..place() }), Err(NotApproved::AnotherEpoch));

@@ -47,6 +47,10 @@ struct Moment {
 /// leaves the window with its earliest unit and enters it with its latest: a breach is never
 /// reported where there was none.
 const EXACT_UNITS_MAX: u64 = 4_096;
+/// Where more moments than this must be kept, since any of them may be followed by a late row, they
+/// are counted in steps too.
+const MOMENTS_EXACT: usize = 4_096;
+const CROWDED_STEP_MS: u64 = ROW_DELAY_MS_MAX / MOMENTS_EXACT as u64;
 
 impl Served {
     /// A row says what the monotonic clock was at its decision.
@@ -71,7 +75,8 @@ impl RateMeter {
     /// not before.
     pub(super) fn count(&mut self, rate: &Rate, at: u64) -> bool {
         let window_ms = rate.per_seconds.saturating_mul(1000);
-        let place = self.insert(at, step_ms(rate, window_ms));
+        let crowded = if self.moments.len() < MOMENTS_EXACT { 1 } else { CROWDED_STEP_MS };
+        let place = self.insert(at, step_ms(rate, window_ms).max(crowded));
         let over = self.is_over(place, window_ms, rate.units);
         self.forget(window_ms, rate.units);
         let began = over && !self.over;
@@ -186,7 +191,7 @@ mod tests {
         let mut meter = RateMeter::default();
         let began = (0..20_000).filter(|n| meter.count(&rate, *n * 7)).count();
         assert_eq!(began, 1);
-        assert!(meter.moments.len() < 1_000);
+        assert!(meter.moments.len() < 2 * MOMENTS_EXACT);
     }
 
     #[test]
@@ -223,7 +228,8 @@ mod tests {
             };
             decided.push(at);
         }
-        let late: Vec<u64> = decided.iter().map(|at| at + next(&mut state) % 5_000).collect();
+        let late: Vec<u64> =
+            decided.iter().map(|at| at + next(&mut state) % ROW_DELAY_MS_MAX).collect();
         let mut order: Vec<usize> = (0..decided.len()).collect();
         order.sort_by_key(|index| late[*index]);
         let rows = order.into_iter().map(|index| decided[index]).collect();

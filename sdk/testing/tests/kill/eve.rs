@@ -98,11 +98,13 @@ impl Eve {
             write("key-file", &give(&hq, &site, &keys));
         }
         let bundle = victim::export(&site).unwrap();
+        // Headquarters opens a bundle no more once it is ingested.
+        let to = Bundle::read(&hq, &bundle).checkpoint.to;
         let receipt = ingest(&hq, &bundle);
         let mut receipted = Position::default();
         if act == Act::Export {
             victim::receipt(&site, &receipt).unwrap();
-            receipted = Bundle::read(&hq, &bundle).checkpoint.to;
+            receipted = to;
             victim::provision(&site, &entitlement, "SN:2", &Device::new().csr()).unwrap();
             issued += 1;
         }

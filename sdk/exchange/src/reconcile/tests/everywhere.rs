@@ -7,7 +7,7 @@ use crate::{
     canonical::encode,
     grant::Grant,
     reconcile::{FindingKind, Outcome, Severity, Verdict, tests::site::*},
-    row::{Event, PluginRef, Row, RowBody},
+    row::{Event, PluginRef, ROW_DELAY_MS_MAX, Row, RowBody},
     unit::{UnitChange, UnitState},
 };
 
@@ -218,7 +218,7 @@ fn told(lie: Lie, mut row: Row) -> Option<(RowBody, Vec<u64>)> {
         }
         Lie::NoPlugin => body.plugin = None,
         Lie::OtherStation => body.principal = format!("{SHENZHEN}/station/t2"),
-        Lie::Later => body.time_ms += 60_000,
+        Lie::Later => body.time_ms += ROW_DELAY_MS_MAX + 60_000,
         Lie::AfterTheWindow => body.time_ms += 100 * 86_400_000,
         Lie::OtherBoot => body.boot += 1,
         Lie::OneUnusedMore => (counters[0], counters[1]) = (counters[0] + 1, counters[1] + 1),

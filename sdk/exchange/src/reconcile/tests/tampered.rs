@@ -424,16 +424,18 @@ fn scrap_beyond_the_allowance_needs_approval() {
 fn r10_a_clock_that_steps_back_is_a_hold() {
     let earlier = |by_ms: u64| {
         let (grant, mut site) = produced();
+        let note = |text: &str| vec![(Event::Note { text: text.to_owned() }, None)];
+        site.now_ms += by_ms;
+        site.call(note("later"));
         site.now_ms -= by_ms;
-        let event = Event::Note { text: "earlier".to_owned() };
-        site.call(vec![(event, None)]);
+        site.call(note("earlier"));
         reconcile(&grant, &site.bundle(0)).0
     };
     assert_eq!(earlier(ROW_DELAY_MS_MAX).report.verdict, Verdict::Clean);
     let outcome = earlier(ROW_DELAY_MS_MAX + 1);
     assert_eq!(outcome.report.verdict, Verdict::Hold);
     assert_eq!(outcome.report.findings[0].kind, FindingKind::Clock);
-    assert_eq!(outcome.report.findings[0].row, Some(33));
+    assert_eq!(outcome.report.findings[0].row, Some(34));
 }
 
 #[test]
