@@ -176,7 +176,7 @@ pub(crate) fn leaf_validity(issuer: &[u8], now_ms: u64, days: u32) -> Result<Val
     let begin = now_ms.saturating_sub(SKEW_MS).max(issuer.not_before_ms());
     let end = now_ms.saturating_add(u64::from(days) * 86_400_000).min(issuer.not_after_ms());
     Validity::new(begin, end).map_err(|_| {
-        Refusal::new(Reason::Expired, "The cluster CA's certificate has expired; begin a new cluster.")
+        Refusal::new(Reason::Expired, "The cluster CA's certificate has expired; make a new one.")
     })
 }
 

@@ -192,8 +192,8 @@ impl Committer {
         async { wait.await.unwrap_or(Err(CommitError::Unavailable)) }
     }
 
-    /// Whether all up to the transaction `commit` is known to be anchored: who read no more need not
-    /// wait until it is [settled](Self::settled).
+    /// Whether all up to the transaction `commit` is known to be anchored: who read no more need
+    /// not wait until it is [settled](Self::settled).
     pub fn has_anchored(&self, commit: u64) -> bool {
         commit <= self.0.status.anchored.load(Ordering::Acquire)
     }

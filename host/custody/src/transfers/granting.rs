@@ -65,6 +65,11 @@ impl Call {
         batch_key: Option<&OpenKey>,
         key_set: Option<&OpenKeySet>,
     ) -> Result<ExportedGrant, Refusal> {
+        self.check_claim("grant")?;
+        if !self.host.identity.is_headquarters() {
+            return Err(Refusal::denied("Only headquarters grants."));
+        }
+        self.check_storage()?;
         // Credits, numbers and keys belong to a grant that was signed, or the call is not
         // committed.
         let keys = (product_ca, batch_key, key_set);
@@ -79,11 +84,6 @@ impl Call {
         proposal: &[u8],
         (product_ca, batch_key, key_set): (Option<&OpenKey>, Option<&OpenKey>, Option<&OpenKeySet>),
     ) -> Result<ExportedGrant, Refusal> {
-        self.check_claim("grant")?;
-        if !self.host.identity.is_headquarters() {
-            return Err(Refusal::denied("Only headquarters grants."));
-        }
-        self.check_storage()?;
         let proposal = check_proposal(proposal)?;
         let (recipient, peer, device_key) = self.peer_plugin(cluster, plugin).await?;
         self.refuse_stale_stream(&recipient).await?;
