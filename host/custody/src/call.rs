@@ -37,6 +37,8 @@ pub struct Call {
     pub(crate) host: Arc<Host>,
     pub(crate) session: Session,
     pub(crate) began: Moment,
+    /// When the first run of the call began, on the monotonic clock.
+    first_ms: u64,
     /// What there was room for when it began.
     pub(crate) room: StorageState,
     pub(crate) view: View,
@@ -66,9 +68,9 @@ pub struct Call {
     pub(crate) arrival: Option<Arrival>,
 }
 
-/// The longest time that a plugin may decide in, in milliseconds. Until its rows are late, the host
-/// has as much again for the rest of the call.
-pub const CALL_MS_MAX: u64 = ROW_DELAY_MS_MAX / 2;
+/// The longest time that a plugin may run for, and that after its begin a call may begin again, in
+/// milliseconds.
+pub const CALL_MS_MAX: u64 = ROW_DELAY_MS_MAX / 4;
 
 /// A message of headquarters' stream, taken off it: kept even where the call then fails, or the
 /// stream would stand still for ever at a message that this site refuses.
@@ -100,6 +102,8 @@ pub struct Carry {
     claims: Vec<Claim>,
     /// What was begun with room is brought to its end.
     room: Option<StorageState>,
+    /// When the first run began, on the monotonic clock.
+    first_ms: Option<u64>,
 }
 
 /// Why a call was not committed.
@@ -135,6 +139,7 @@ impl Call {
             host,
             session,
             began,
+            first_ms: carry.first_ms.unwrap_or(began.monotonic_ms),
             room,
             view,
             rows: Vec::new(),
@@ -342,8 +347,13 @@ impl Call {
         let mut transaction = Transaction { reads: arrival.reads, ..Transaction::default() };
         let writes = arrival.writes.into_iter().map(|(key, value)| (key, Some(value)));
         transaction.writes.extend(writes);
+        let now = self.host.clock.now();
         for event in arrival.events {
-            let body = self.row_body(PendingRow::plain(self.began, event));
+            let mut row = PendingRow::plain(self.began, event);
+            if row.is_late(now) {
+                row.moment = now;
+            }
+            let body = self.row_body(row);
             transaction.rows.push(NewRow { body, counters: Vec::new() });
         }
         // Another call that took the same message first has moved the stream already.
@@ -352,6 +362,12 @@ impl Call {
             Err(CommitError::Conflict) => {}
             Err(error) => tracing::error!(%error, "a message that arrived was not kept"),
         }
+    }
+
+    /// Whether the call may begin again, should others be faster: what its first run decided must
+    /// not become too old.
+    pub fn may_rerun(&self) -> bool {
+        self.host.clock.now().monotonic_ms.saturating_sub(self.first_ms) <= CALL_MS_MAX
     }
 
     /// Adds a row.
@@ -522,7 +538,8 @@ impl Call {
                 units.insert(key, carried);
             }
         }
-        Carry { units, claims: std::mem::take(&mut self.claims), room: Some(self.room) }
+        let first_ms = Some(self.first_ms);
+        Carry { units, claims: std::mem::take(&mut self.claims), room: Some(self.room), first_ms }
     }
 
     fn outcome(&self, reason: Reason) -> Vec<Merged> {

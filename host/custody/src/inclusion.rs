@@ -46,6 +46,11 @@ impl Custody {
     /// its row.
     pub async fn prove(&self, entitlement: &str, subject: &str) -> Result<Vec<u8>, Refusal> {
         let view = self.view().await?;
+        // A signed checkpoint and a certificate's row are a release: they must be anchored.
+        let serves = self.host.suspicion.is_none();
+        if serves && self.host.committer.settled().await.is_err() {
+            return Err(self.host.cannot_write());
+        }
         let node = self.host.identity.node.clone();
         let issued = find(&view, &node, entitlement, subject).await?;
         let issued = issued.ok_or_else(|| Refusal::not_found("device"))?;

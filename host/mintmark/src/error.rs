@@ -118,9 +118,10 @@ impl Error {
                 Some("Let the host's user write both directories, then start it again.")
             }
             Self::Misfit { next, .. } => Some(next),
-            Self::Suspect { suspicion: Suspicion::NoAnchor, .. } => {
-                Some("For a copy that nobody will serve, say --without-anchor.")
-            }
+            Self::Suspect { suspicion: Suspicion::NoAnchor, .. } => Some(
+                "Where the platform was lost, bring a backup back with `mintmark restore`; for \
+                     a copy that nobody will serve, say --without-anchor.",
+            ),
             Self::Suspect { .. } => Some(
                 "Keep this store as evidence; `mintmark serve` gives its rows and writes none.",
             ),

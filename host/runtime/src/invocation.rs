@@ -99,12 +99,16 @@ impl Invocation {
             // instance.
             let kept = (self.keeps && run == 0 && taken.guest.is_clean()).then_some(taken);
             drop(turn.take());
+            let late = call.as_ref().is_none_or(|call| !call.may_rerun());
             match self.end(plugin, ran, call, &log).await {
                 Next::Answer(answer) => {
                     let kept = kept.filter(|_| answer.is_ok() && self.runtime.may_keep());
                     return (answer, kept);
                 }
                 Next::Rerun(next) => carry = Some(next),
+            }
+            if late {
+                break;
             }
         }
         (Err(self.give_up(carry).await), None)

@@ -53,6 +53,8 @@ enum Kind {
     Copy(u64),
     Check,
     Register,
+    /// The same, and a part of it is done.
+    Registering,
     Drop,
     #[default]
     Abandon,
@@ -94,10 +96,11 @@ enum Stage {
     Check(Box<Reconciler>),
     /// It is clean: what it changes becomes part of the register.
     Register(Box<Judged>),
+    /// A part of that is done.
+    Registering(Box<Judged>),
     /// It is not: what it would have changed is dropped.
     Drop(Box<Judged>),
-    /// Nobody went on with it, and another bundle waits: it is forgotten. What of it was registered
-    /// is known when it comes again.
+    /// Nobody went on with it, and another bundle waits: it is forgotten.
     Abandon,
 }
 
@@ -232,6 +235,8 @@ impl Marker {
         match (self.is_judged(), resting) {
             _ if self.bundle.file == file => Turn::Mine,
             (true, false) => Turn::Settle,
+            // A register that has a part of a bundle must have the rest.
+            (true, true) if matches!(self.kind, Kind::Registering) => Turn::Settle,
             (true, true) if !self.retried => Turn::Retry,
             (_, true) => Turn::Abandon,
             (false, false) => Turn::Wait,
@@ -242,7 +247,7 @@ impl Marker {
     fn is_judged(&self) -> bool {
         match self.kind {
             Kind::Copy(_) | Kind::Check => false,
-            Kind::Register | Kind::Drop | Kind::Abandon => true,
+            Kind::Register | Kind::Registering | Kind::Drop | Kind::Abandon => true,
         }
     }
 
@@ -252,6 +257,7 @@ impl Marker {
             Kind::Copy(copied) => Some(Stage::Copy(copied)),
             Kind::Check => kept()?.map(Stage::Check),
             Kind::Register => kept()?.map(Stage::Register),
+            Kind::Registering => kept()?.map(Stage::Registering),
             Kind::Drop => kept()?.map(Stage::Drop),
             Kind::Abandon => None,
         };
@@ -312,6 +318,7 @@ impl Active {
             Stage::Copy(copied) => (Kind::Copy(*copied), Vec::new()),
             Stage::Check(reconciler) => (Kind::Check, encode(reconciler)),
             Stage::Register(judged) => (Kind::Register, encode(judged)),
+            Stage::Registering(judged) => (Kind::Registering, encode(judged)),
             Stage::Drop(judged) => (Kind::Drop, encode(judged)),
             Stage::Abandon => (Kind::Abandon, Vec::new()),
         };
@@ -333,9 +340,15 @@ impl Stage {
                 let reconciler = check::check(bundle, *reconciler, budget)?;
                 Ok(Next::Stage(judge(reconciler)))
             }
-            Self::Register(judged) => {
+            Self::Register(judged) if budget.is_used_up() => {
+                Ok(Next::Stage(Self::Register(judged)))
+            }
+            Self::Register(judged) | Self::Registering(judged) => {
                 let done = repeat(register::register_some, budget)?;
-                Ok(if done { Next::End(Some(judged)) } else { Next::Stage(Self::Register(judged)) })
+                Ok(match done {
+                    true => Next::End(Some(judged)),
+                    false => Next::Stage(Self::Registering(judged)),
+                })
             }
             Self::Drop(judged) => {
                 let done = repeat(register::drop_some, budget)?;
@@ -357,7 +370,9 @@ impl Stage {
                 let read = reconciler.wanted().unwrap_or(bundle.length);
                 (bundle.length.saturating_mul(readings).saturating_add(read)) / 3
             }
-            Self::Register(_) | Self::Drop(_) | Self::Abandon => bundle.length,
+            Self::Register(_) | Self::Registering(_) | Self::Drop(_) | Self::Abandon => {
+                bundle.length
+            }
         }
     }
 }

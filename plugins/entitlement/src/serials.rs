@@ -26,28 +26,40 @@ const TAKEN: Table<Taken> = Table::new("serials");
 /// Refuses units whose serial numbers were granted before.
 pub(crate) fn check(product: &Product, units: Range<u64>) -> Result<(), Status> {
     let Some((first, last)) = assigned(product, units) else { return Ok(()) };
-    let ends_there = TAKEN.get(key(product, &first))?;
-    let taken = match ends_there {
-        Some(taken) => Some(taken),
-        None => {
-            let prefix = prefix(product, first.len());
-            let page = TAKEN.scan_prefix(&prefix, Some(&key(product, &first)), 1)?;
-            page.into_iter().next().map(|(_, taken)| taken)
-        }
-    };
-    let Some(taken) = taken.filter(|taken| taken.first <= last) else { return Ok(()) };
+    let found = ending_from(product, &first)?.map(|(_, taken)| taken);
+    let Some(taken) = found.filter(|taken| taken.first <= last) else { return Ok(()) };
     let message = format!(
-        "product.serial: some of the numbers were granted with {}; begin after those of all orders",
+        "the serial numbers: some were granted with {}; an order begins after those of all others, \
+         and an extension needs its next ones: make a new order instead",
         taken.entitlement
     );
     Err(Status::invalid("TERMS_INVALID", message).with_fact("entitlement", taken.entitlement))
 }
 
-/// Remembers whose serial numbers these are.
+/// Remembers whose serial numbers these are. Those of an order that was forgotten and adopted can
+/// meet those of a later one: then both are one range, of the later entitlement.
 pub(crate) fn add(product: &Product, units: Range<u64>, entitlement: &str) -> Result<(), Error> {
-    let Some((first, last)) = assigned(product, units) else { return Ok(()) };
+    let Some((mut first, mut last)) = assigned(product, units) else { return Ok(()) };
+    while let Some((key, taken)) = ending_from(product, &first)? {
+        if taken.first > last {
+            break;
+        }
+        TAKEN.delete(&key)?;
+        let ends = String::from_utf8_lossy(&key[key.len() - last.len()..]).into_owned();
+        (first, last) = (first.min(taken.first), last.max(ends));
+    }
     let entitlement = entitlement.to_owned();
     TAKEN.put(key(product, &last), &Taken { first, entitlement })
+}
+
+/// The first range that ends at `serial` or after it, with its key.
+fn ending_from(product: &Product, serial: &str) -> Result<Option<(Vec<u8>, Taken)>, Error> {
+    let at = key(product, serial);
+    if let Some(taken) = TAKEN.get(&at)? {
+        return Ok(Some((at, taken)));
+    }
+    let page = TAKEN.scan_prefix(&prefix(product, serial.len()), Some(&at), 1)?;
+    Ok(page.into_iter().next())
 }
 
 /// Remembers those of what was added to an entitlement that had `before` units.
@@ -115,6 +127,23 @@ mod tests {
         // An extension goes on where the order ended.
         assert_eq!(check(&at(100), 50..200), Ok(()));
         assert!(check(&at(100), 50..201).is_err());
+    }
+
+    #[test]
+    fn an_adopted_order_that_meets_a_later_one_hides_none_of_its_numbers() {
+        let _records = installed();
+        let at = |start| product("t2", "T", 4, start);
+        add(&at(500), 0..50, "ent-2").unwrap();
+        add(&at(700), 0..50, "ent-3").unwrap();
+        // It was forgotten, and holds the first two.
+        add(&at(1), 0..720, "ent-1").unwrap();
+        add(&at(100), 0..650, "ent-4").unwrap();
+        for start in [1, 100, 400, 499, 510, 560, 749] {
+            assert!(check(&at(start), 0..1).is_err(), "{start}");
+        }
+        for start in [0, 750] {
+            assert_eq!(check(&at(start), 0..1), Ok(()), "{start}");
+        }
     }
 
     #[test]

@@ -50,9 +50,9 @@ pub struct PluginRef {
 pub const VERSION: u16 = 1;
 /// Most bytes of a body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
-/// The longest time between a decision and its row: twice the longest deadline that a plugin can
-/// have, for the work after the plugin's own.
-pub const ROW_DELAY_MS_MAX: u64 = 120_000;
+/// The longest time between a decision and its row: four times the longest deadline that a plugin
+/// can have. A call may begin again for one, wait for its turn for another, and run for a third.
+pub const ROW_DELAY_MS_MAX: u64 = 240_000;
 
 impl RowBody {
     /// The canonical encoding.

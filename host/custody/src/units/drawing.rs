@@ -120,7 +120,9 @@ impl Call {
                 None => return Err(serial_elsewhere()),
             }
         }
-        Err(serial_elsewhere())
+        let detail = "The next serial numbers are other devices'; the same request goes on after \
+                      them.";
+        Err(Refusal::new(Reason::Conflict, detail).retry_after(20))
     }
 
     fn add_drawn(&mut self, work: UnitWork) {

@@ -8,7 +8,7 @@ use mintmark_model::Reason;
 use mintmark_platform::{Anchor, Platform};
 use mintmark_sdk_testing::sdk::allotments::Allotment;
 use mintmark_sdk_testing::sdk::certificates::Csr;
-use mintmark_sdk_testing::sdk::{Status, records};
+use mintmark_sdk_testing::sdk::{Status, ledger, records};
 use mintmark_sdk_testing::{Device, Hardware};
 use mintmark_store::{Error, Later, Outcome, Snapshot, Store, Transaction, Verified};
 
@@ -279,4 +279,21 @@ fn i2_what_a_plugin_kept_of_an_unwritten_call_leaves_in_no_read_and_no_refusal()
     assert_eq!(bench.counters(&entitlement).issued, 1);
     let kept = bench.site.run::<Line, _>("station", "line-4", kept).unwrap();
     assert!(!kept.is_empty());
+}
+
+#[test]
+fn i2_no_proof_leaves_of_a_bundle_that_was_never_anchored() {
+    let flaky = Flaky::new();
+    let entitlement = flaky.bench.entitlement(10);
+    flaky.bench.provision(&entitlement, "SN:1", &Device::new()).unwrap();
+    let prove = || {
+        let proof = flaky.bench.site.custody().prove(&entitlement, "SN:1");
+        futures_executor::block_on(proof).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(prove(), Err(Reason::WrongState));
+    flaky.platform.mood.store(REFUSES, Ordering::SeqCst);
+    let export = || Ok(ledger::checkpoints(None, 1 << 24)?.orders);
+    let lost = flaky.bench.site.run::<Line, _>("auditor", "eve", export);
+    assert_eq!(lost.unwrap_err().reason, "LEDGER_UNAVAILABLE");
+    assert_eq!(prove(), Err(Reason::LedgerUnavailable));
 }

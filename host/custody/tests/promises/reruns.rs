@@ -1,7 +1,7 @@
 //! Taint and reruns: whatever a limited key released is counted, once.
 
 use futures_executor::block_on;
-use mintmark_custody::{Call, Carry, CommitFailure};
+use mintmark_custody::{CALL_MS_MAX, Call, Carry, CommitFailure};
 use mintmark_exchange::unit::UnitChange;
 use mintmark_model::{Reason, Refusal};
 use mintmark_sdk_testing::Device;
@@ -316,4 +316,23 @@ fn r15_a_rerun_states_no_end_while_a_unit_of_its_first_run_is_to_be_written() {
         rerun.abort(refused.reason).await;
     });
     assert_eq!(bench.counters(&entitlement).unused, 9);
+}
+
+#[test]
+fn s12_a_call_whose_first_run_is_long_ago_does_not_begin_again() {
+    let bench = Bench::new();
+    let entitlement = bench.entitlement(10);
+    block_on(async {
+        let mut call = bench.call().await;
+        issue(&mut call, &entitlement, "SN:1", &Device::new()).await.unwrap();
+        overtake(&bench, &mut call).await;
+        assert!(call.may_rerun());
+        let carry = conflicts(call).await;
+        // It waits for its turn.
+        bench.world.pass_ms(CALL_MS_MAX + 1);
+        let rerun = bench.call_as("line-4", Some(carry)).await;
+        assert!(!rerun.may_rerun() && bench.call().await.may_rerun());
+        assert!(rerun.abort(Reason::Conflict).await.tainted);
+    });
+    assert_eq!(changes(&bench), [(0, UnitChange::Issued)]);
 }

@@ -229,6 +229,6 @@ fn more_serial_numbers_that_are_taken_than_one_draw_tries_stop_it_for_that_time_
     for subject in 0..20 {
         bench.reserve(&first, &format!("SN:{subject}")).unwrap();
     }
-    assert_eq!(bench.reserve(&second, "SN:20").unwrap_err().reason, Reason::DuplicateSubject);
+    assert_eq!(bench.reserve(&second, "SN:20").unwrap_err().reason, Reason::Conflict);
     assert_eq!(bench.reserve(&second, "SN:20"), Ok(20));
 }

@@ -80,9 +80,35 @@ fn judge_drawn(
     place: Place<'_>,
     findings: &mut Findings,
 ) {
-    let (drawn, max) = (state.drawn(), closing.drawn_max);
+    let (drawn, mut max) = (state.drawn(), closing.drawn_max);
+    if state.set_back {
+        // The statement counts from the backup on; what was added after it, and drawn, is no lie.
+        max = max.max(state.unit_limit.saturating_sub(closing.destroyed));
+    }
     if drawn > max {
         let text = format!("{drawn} units drawn; the closing statement leaves {max}");
         findings.breach(FindingKind::Total, place, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_and_drawn_after_a_backup_is_no_lie_of_the_statement() {
+        let mut state = EntitlementState { unit_limit: 1_100, ..EntitlementState::default() };
+        state.ledgers.entry("n1".to_owned()).or_default().drawn = 1_050;
+        let closing = Closing { drawn_max: 1_000, destroyed: 0 };
+        let place = Place { node: "", row: None, entitlement: None };
+        let verdict = |state: &EntitlementState, closing| {
+            let mut findings = Findings::default();
+            judge_drawn(state, closing, place, &mut findings);
+            findings.verdict()
+        };
+        assert_eq!(verdict(&state, closing), Verdict::Breach);
+        state.set_back = true;
+        assert_eq!(verdict(&state, closing), Verdict::Clean);
+        assert_eq!(verdict(&state, Closing { destroyed: 51, ..closing }), Verdict::Breach);
     }
 }

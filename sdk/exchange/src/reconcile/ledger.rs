@@ -63,7 +63,8 @@ impl Application {
     /// Begins the second reading of a checkpoint's rows.
     pub(super) fn begin(&mut self, checkpoint: &Checkpoint) {
         self.open_page = None;
-        if !self.is_replaced(checkpoint) {
+        // A ledger without rows says nothing yet, and is kept nowhere.
+        if checkpoint.to.sequence > 0 && !self.is_replaced(checkpoint) {
             let node = self.state.nodes.entry(checkpoint.node.clone()).or_default();
             node.incarnation = checkpoint.incarnation;
         }

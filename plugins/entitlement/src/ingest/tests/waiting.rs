@@ -114,6 +114,7 @@ fn one_bundle_at_a_time_and_none_blocks_the_others_for_ever() {
     assert_eq!(turn("other", Kind::Register, false, 61_001), Turn::Retry);
     assert_eq!(turn("other", Kind::Register, true, 61_000), Turn::Settle);
     assert_eq!(turn("other", Kind::Drop, true, 61_001), Turn::Abandon);
+    assert_eq!(turn("other", Kind::Registering, true, u64::MAX), Turn::Settle);
     // A clock that went back is no reason to abandon.
     assert_eq!(turn("other", Kind::Copy(0), false, 0), Turn::Wait);
 }
