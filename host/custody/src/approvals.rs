@@ -20,11 +20,12 @@ use mintmark_model::{Reason, Refusal, Role};
 use mintmark_pki::Certificate;
 use mintmark_store::{CommitError, Key, NewRow, Range, Transaction};
 
-use crate::call::{Call, PendingRow, conflict};
+use crate::call::{Call, conflict};
 use crate::custody::Custody;
 use crate::disk::approval::{ApprovalRecord, ApproversRecord};
 use crate::disk::{self, host::UserRecord};
 use crate::host::Host;
+use crate::pending::PendingRow;
 use crate::tables;
 use crate::types::{Digest, Session};
 use crate::view::View;

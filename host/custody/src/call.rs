@@ -27,6 +27,7 @@ use crate::counting::{Counting, Credit};
 use crate::escrows::Withheld;
 use crate::host::Host;
 use crate::outcomes::{Merged, OutcomeKey};
+use crate::pending::PendingRow;
 use crate::room::StorageState;
 use crate::types::{PluginClaims, Session};
 use crate::units::work::{Carried, UnitWork, Which};
@@ -80,18 +81,6 @@ pub(crate) struct Arrival {
     pub(crate) events: Vec<Event>,
     /// Headquarters' time.
     pub(crate) sent_at: u64,
-}
-
-/// A ledger row that the commit will write.
-pub(crate) struct PendingRow {
-    pub(crate) moment: Moment,
-    pub(crate) event: Event,
-    /// The unit that the row is about.
-    pub(crate) unit: Option<(String, u64)>,
-    /// The allotment whose counters the row carries.
-    pub(crate) allotment: Option<String>,
-    /// Who did it, where that is not the caller.
-    pub(crate) principal: Option<String>,
 }
 
 /// What a call hands to its rerun: units that it drew and what they released, so that nothing is
@@ -561,28 +550,6 @@ impl Call {
             let row = PendingRow::plain(self.began, event);
             self.rows.push(PendingRow { principal: Some(principal), ..row });
         }
-    }
-}
-
-impl PendingRow {
-    /// A row that is about no unit.
-    pub(crate) fn plain(moment: Moment, event: Event) -> Self {
-        Self { moment, event, unit: None, allotment: None, principal: None }
-    }
-
-    /// Whether its call took so long that headquarters would take the row for a clock that steps
-    /// back: then it has the time of its commit. A unit's row keeps the time by which its limits
-    /// were judged, which is no older than a deadline.
-    fn is_late(&self, now: Moment) -> bool {
-        let age_ms = now.monotonic_ms.saturating_sub(self.moment.monotonic_ms);
-        self.unit.is_none() && age_ms > CALL_MS_MAX
-    }
-
-    /// Whether it says that something left the host for the first time.
-    fn is_release(&self) -> bool {
-        use mintmark_exchange::unit::UnitChange::{Issued, Recertified, Reserved};
-        let releases = |change| matches!(change, Reserved | Issued | Recertified);
-        matches!(&self.event, Event::Unit(unit) if releases(unit.change)) || self.unit.is_none()
     }
 }
 

@@ -44,6 +44,7 @@ mod ledger;
 pub mod messages;
 mod outcomes;
 mod peers;
+mod pending;
 mod permit;
 pub mod plugins;
 pub mod pools;

@@ -19,7 +19,7 @@ use mintmark_model::{Counters, KeyState, Reason, Refusal, UnitState};
 use mintmark_pki::ClusterRole;
 use mintmark_store::{Key, Range};
 
-use crate::call::{Call, Carry, CommitFailure, PendingRow};
+use crate::call::{Call, Carry, CommitFailure};
 use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, UnitRecord};
 use crate::disk::granted::{CreditRecord, GrantedRecord};
@@ -27,6 +27,7 @@ use crate::disk::key::{KeyKind, KeyRecord, state_number};
 use crate::disk::peer::HeldRecord;
 use crate::disk::{self, peer};
 use crate::host::untrusted;
+use crate::pending::PendingRow;
 use crate::{escrows, keys, tables, units};
 
 /// How many bytes of rows, and how many units, are read at once.

@@ -20,13 +20,14 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::Key;
 
 use super::granting::terms_invalid;
-use crate::call::{Call, PendingRow};
+use crate::call::Call;
 use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::granted::GrantedRecord;
 use crate::disk::key::KeyKind;
 use crate::host::untrusted;
 use crate::keys::OpenKey;
+use crate::pending::PendingRow;
 use crate::permit::Certify;
 use crate::types::AppliedDirective;
 use crate::{escrows, tables, units};

@@ -13,7 +13,7 @@ use mintmark_pki::{Certificate, ClusterRole};
 use mintmark_store::{Key, Range};
 
 use super::{PACKAGE_INFO, granting::terms_invalid};
-use crate::call::{Call, PendingRow};
+use crate::call::Call;
 use crate::counting::Credit;
 use crate::disk::allotment::{AllotmentRecord, OrdersRecord};
 use crate::disk::key::KeyKind;
@@ -21,6 +21,7 @@ use crate::disk::time::WindowsRecord;
 use crate::escrows::windows_place;
 use crate::host::untrusted;
 use crate::keys::{self, Material, NewKey};
+use crate::pending::PendingRow;
 use crate::pools;
 use crate::restoring::forgot_place;
 use crate::rotation::ForHost;

@@ -13,8 +13,9 @@ use mintmark_model::{Counters, Reason, Refusal, Role, UnitState};
 use mintmark_pki::RevocationReason;
 
 use super::{OpenUnit, issuing::attempts_exhausted, status, work::UnitWork};
-use crate::call::{Call, PendingRow};
+use crate::call::Call;
 use crate::disk::allotment::{ArtefactRecord, KeptRecord};
+use crate::pending::PendingRow;
 use crate::tables;
 use crate::types::{Failure, UnitStatus};
 

@@ -5,8 +5,9 @@ use mintmark_exchange::row::Event;
 use mintmark_model::{Principal, Reason, Refusal, Role, UnitState};
 
 use super::{OpenUnit, status};
-use crate::call::{Call, PendingRow};
+use crate::call::Call;
 use crate::disk::host::UserRecord;
+use crate::pending::PendingRow;
 use crate::tables;
 use crate::types::UnitStatus;
 

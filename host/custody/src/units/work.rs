@@ -13,12 +13,13 @@ use mintmark_model::escrow::{Held, Moment};
 use mintmark_model::{Counters, UnitState};
 use mintmark_store::{Key, Transaction, Version};
 
-use crate::call::{Call, PendingRow};
+use crate::call::Call;
 use crate::counting::Counting;
 use crate::disk;
 use crate::disk::allotment::{SubjectRecord, UnitRecord, UnitRef};
 use crate::disk::time::WindowsRecord;
 use crate::escrows::{Reservation, SharedEscrow, windows_place};
+use crate::pending::PendingRow;
 use crate::pools::unit_key_place;
 use crate::tables;
 
