@@ -581,3 +581,14 @@ fn leave_judged(file: &str) {
     }
     active.save(clock::now()).unwrap();
 }
+
+/// A site's small bundle and a large one that goes on from it.
+fn small_and_large(memory: &Memory) -> Site {
+    let mut site = Site::new();
+    site.make_device(0);
+    memory.stage("small", site.bundle(&[]));
+    site.chat(2_500);
+    site.make_device(1);
+    memory.stage("large", site.bundle(&[]));
+    site
+}

@@ -29,12 +29,7 @@ fn a_refused_receipt_drops_a_check_of_one_call() {
 #[test]
 fn a_refused_receipt_stops_no_other_bundle_and_can_be_given_later() {
     let memory = headquarters();
-    let mut site = Site::new();
-    site.make_device(0);
-    memory.stage("small", site.bundle(&[]));
-    site.chat(2_500);
-    site.make_device(1);
-    memory.stage("large", site.bundle(&[]));
+    let site = small_and_large(&memory);
     memory.stage("copy", site.bundle(&[]));
     memory.refuse_receipts(true);
     judged_in_several_calls(&memory, "large");

@@ -2,21 +2,11 @@
 
 use super::*;
 
-/// A site's small bundle and a large one that goes on from it.
-fn small_and_large(memory: &Memory) {
-    let mut site = Site::new();
-    site.make_device(0);
-    memory.stage("small", site.bundle(&[]));
-    site.chat(2_500);
-    site.make_device(1);
-    memory.stage("large", site.bundle(&[]));
-}
-
 #[test]
 fn p3_a_check_that_cannot_be_read_stops_no_other_bundle() {
     for (judged, broken) in [(false, check_blob()), (true, check_blob()), (true, marker_blob())] {
         let memory = headquarters();
-        small_and_large(&memory);
+        let _site = small_and_large(&memory);
         match judged {
             true => leave_judged("large"),
             false => drop(memory.call(|| step("large")).unwrap()),
@@ -34,7 +24,7 @@ fn p3_a_check_that_cannot_be_read_stops_no_other_bundle() {
 fn p3_a_check_that_cannot_be_read_begins_anew() {
     for broken in [check_blob(), marker_blob()] {
         let memory = headquarters();
-        small_and_large(&memory);
+        let _site = small_and_large(&memory);
         leave_judged("large");
         broken.write(b"?").unwrap();
         assert_eq!(ingest(&memory, "large").0.report.verdict, Verdict::Clean);
@@ -50,7 +40,7 @@ fn cut_short(memory: &Memory, file: &str) {
 #[test]
 fn p3_a_judged_bundle_that_cannot_be_settled_stops_no_other_bundle() {
     let memory = headquarters();
-    small_and_large(&memory);
+    let _site = small_and_large(&memory);
     leave_judged("large");
     let mut now_ms = TIME_MS + 200_000;
     cut_short(&memory, "small");
@@ -70,7 +60,7 @@ fn p3_a_judged_bundle_that_cannot_be_settled_stops_no_other_bundle() {
 #[test]
 fn a_judged_bundle_that_rested_is_settled_for_the_next_one() {
     let memory = headquarters();
-    small_and_large(&memory);
+    let _site = small_and_large(&memory);
     leave_judged("large");
     memory.set_now(TIME_MS + 900_000);
     assert!(matches!(memory.call(|| step("small")), Ok(Step::Going { .. })));
