@@ -159,8 +159,9 @@ fn forged(bench: &Bench, before: &[u8], made_at: u64, lie: impl FnOnce(&mut Stre
     content
 }
 
-#[test]
-fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
+/// A site that took a first message, whose key headquarters then replaced so long ago that nobody
+/// can open what was sealed by it, and it would be passed over; when all began, and the message.
+fn replaced_long_ago() -> (Bench, u64, Vec<u8>) {
     let bench = Bench::new();
     let began = bench.site.clock().now_ms();
     let first = bench.granted(&long(&bench, "po-1"));
@@ -168,8 +169,13 @@ fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
     bench.world.pass_ms(LATER_MS);
     rotate::<Office>(&bench.hq, "/plugin/");
     announce(&bench.hq, &bench.site);
-    // Nobody can open it any more, so that it would be passed over.
     bench.world.pass_ms(TRANSIT_MS);
+    (bench, began, first)
+}
+
+#[test]
+fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
+    let (bench, began, first) = replaced_long_ago();
     let ahead = bench.site.clock().now_ms() + 100 * DAY_MS;
     let stolen = forged(&bench, &first, began, |stream| stream.sent_at = ahead);
     assert_eq!(import(&bench.site, &stolen).unwrap_err().reason, "UNTRUSTED_MESSAGE");
@@ -184,14 +190,7 @@ fn p13_who_has_a_replaced_key_sets_no_clock_and_brings_no_key_back() {
 /// Else no later message of headquarters would ever be the next.
 #[test]
 fn p13_who_has_a_replaced_key_takes_no_stream_to_its_end() {
-    let bench = Bench::new();
-    let began = bench.site.clock().now_ms();
-    let first = bench.granted(&long(&bench, "po-1"));
-    import(&bench.site, &first).unwrap();
-    bench.world.pass_ms(LATER_MS);
-    rotate::<Office>(&bench.hq, "/plugin/");
-    announce(&bench.hq, &bench.site);
-    bench.world.pass_ms(TRANSIT_MS);
+    let (bench, began, first) = replaced_long_ago();
     let stolen = forged(&bench, &first, began, |stream| {
         (stream.epoch, stream.sequence, stream.previous) = (u64::MAX, 1, [0; 32]);
         (stream.sent_at, stream.site_heads) = (began, Vec::new());
